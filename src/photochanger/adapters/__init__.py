@@ -1,0 +1,1 @@
+"""One outside technology each. Adapters implement ports and never import one another."""

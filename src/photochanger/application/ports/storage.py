@@ -1,0 +1,273 @@
+"""The ports to storage: of records (jobs, media, slots, settings) and of bytes (the media store)."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import BinaryIO, Protocol
+
+from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobSource
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, StoredFile, StoredImage
+from photochanger.domain.settings import Settings
+from photochanger.domain.slot import Slot, SlotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReading:
+    """A job, and the store's clock at the moment it was read.
+
+    Deadlines and times to live are judged by `now`: it is the one clock that all processes share.
+    """
+
+    job: Job
+    now: datetime
+
+    @property
+    def seconds_to_deadline(self) -> float:
+        """The time left until the job's deadline, in seconds; negative once it has passed."""
+        return (self.job.deadline - self.now).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmission:
+    """A photo that has been received and checked, and is to become a job.
+
+    `time_left` is the time from now to the job's deadline.
+    """
+
+    job_id: JobId
+    slot: Slot
+    payload: StoredImage
+    time_left: timedelta
+    retention: timedelta
+    source: JobSource = JobSource.BOOTH
+    idempotency_key: str | None = None
+    trace_context: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What became of a submission: the job, and whether it is an older one for the same Idempotency-Key."""
+
+    reading: JobReading
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a worker ended a job: `SUCCEEDED` with a result, or one of the failures with its reason."""
+
+    event: JobEvent
+    attempts: int
+    result: JobResult | None = None
+    failure_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.event is JobEvent.SUCCEEDED) != (self.result is not None):
+            raise ValueError("a result belongs to success, and to nothing else")
+        if (self.result is None) != (self.failure_reason is not None):
+            raise ValueError("a failure has a reason, and success has none")
+
+
+class JobRepository(Protocol):
+    """Durable jobs, which are also the queue.
+
+    Every change is one compare-and-set by the table `photochanger.domain.job.TRANSITIONS`, judged by the
+    store's clock at the moment of the change: of any number of concurrent writers, those whose transition the
+    table still allows succeed one after the other, and the rest are told that they lost. Values returned are
+    copies that nothing changes afterwards. Times are kept to the microsecond.
+    """
+
+    @abstractmethod
+    async def submit(self, submission: JobSubmission) -> Submitted:
+        """Make the job, and mark its payload (a pending media row) as stored, both or neither.
+
+        `created_at` is the store's time, the deadline `created_at + time_left`. When this returns, the job
+        is durable and `JOB_PENDING` is announced.
+
+        Where the slot already has a job with the same Idempotency-Key, nothing is written: with the same
+        content that job is returned as replayed; with other content `IdempotencyKeyReused` is raised. Of
+        concurrent submissions with one key, one makes the job and the others get it.
+        """
+
+    @abstractmethod
+    async def get(self, job_id: JobId) -> JobReading | None:
+        """Return the job, or None where there is none."""
+
+    @abstractmethod
+    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        """Take up to `limit` claimable jobs, in the order of their submission, and lease them to the caller.
+
+        Claimable is what `JobEvent.CLAIMED` allows: pending jobs, and those whose worker let its lease
+        lapse, before their deadline. No job is given to two callers at once. An empty answer means that at
+        some moment during the call nothing was claimable; it never hides a job because another caller was
+        just looking at its neighbour.
+        """
+
+    @abstractmethod
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+        """Extend the lease to `lease` from now; False where the caller has lost the job."""
+
+    @abstractmethod
+    async def release(self, job_id: JobId, *, fence: int) -> bool:
+        """Hand the job back to be claimed by others at once, and announce `JOB_PENDING`.
+
+        False where the caller has lost the job.
+        """
+
+    @abstractmethod
+    async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
+        """End the job as `verdict` says; None where the caller has lost it (lease, deadline, or finished).
+
+        In the same transaction the media rows of a result become stored, to expire with the result, and the
+        payload is condemned. When this returns a job, it is durable and `JOB_FINALIZED` is announced.
+        """
+
+    @abstractmethod
+    async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """End those of the jobs whose deadline has passed and that are not final, as `failed_timeout`.
+
+        Returns the present state of all of them, in no particular order, without those that do not exist.
+        Payloads of ended jobs are condemned, and `JOB_FINALIZED` is announced for each.
+        """
+
+    @abstractmethod
+    async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
+        """Do the same for up to `limit` jobs whose deadline has passed, whoever waits for them."""
+
+
+class MediaRegistry(Protocol):
+    """The rows that know every file before it exists and until it is gone.
+
+    Payloads, results and previews become stored together with their job's transition: see `JobRepository`.
+    """
+
+    @abstractmethod
+    async def intend(
+        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId, ttl: timedelta
+    ) -> None:
+        """Record that these files are about to be written.
+
+        Unless they are stored by then, they are doomed `ttl` from now. All or none. Raises `ValueError`
+        where an id is already known.
+        """
+
+    @abstractmethod
+    async def get(self, media_id: MediaId) -> MediaObject | None:
+        """Return the row, or None where there is none."""
+
+    @abstractmethod
+    async def condemn(self, media_ids: Collection[MediaId]) -> None:
+        """Mark these files for deletion, whatever their state; unknown and deleted ones are passed over."""
+
+    @abstractmethod
+    async def doomed(self, *, limit: int) -> Sequence[MediaObject]:
+        """Return up to `limit` files that must go, and mark them `deleting`: condemned or expired ones.
+
+        The oldest come first. Concurrent callers get different files where enough are there; one whose
+        deletion is not confirmed is returned again later.
+        """
+
+    @abstractmethod
+    async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
+        """Record that these files are gone; only those in `deleting` change, and a repetition is harmless."""
+
+
+class SlotRepository(Protocol):
+    """The fifteen slots."""
+
+    @abstractmethod
+    async def get(self, slot_id: SlotId) -> Slot:
+        """Return the slot. Raises `SlotNotFound` where there is none."""
+
+    @abstractmethod
+    async def list(self) -> Sequence[Slot]:
+        """Return all slots, in the order of their ids."""
+
+    @abstractmethod
+    async def save(self, slot: Slot, *, changed_by: str) -> Slot:
+        """Store the slot if `slot.version` is still the stored one, and return it with the next version.
+
+        `updated_at` becomes the store's time. Raises `VersionConflict` where somebody else was faster (of
+        concurrent writers with one version, one wins), and `SlotNotFound` where there is no such slot.
+        Announces `CONFIGURATION_CHANGED`.
+        """
+
+
+class SettingsRepository(Protocol):
+    """The one settings document."""
+
+    @abstractmethod
+    async def get(self) -> Settings:
+        """Return the settings; the defaults, in version 1, where none were ever saved."""
+
+    @abstractmethod
+    async def save(self, settings: Settings, *, changed_by: str) -> Settings:
+        """Store the settings if `settings.version` is still the stored one, and return the next version.
+
+        `updated_at` becomes the store's time. Raises `VersionConflict` where somebody else was faster.
+        Announces `CONFIGURATION_CHANGED`.
+        """
+
+
+class MediaWriter(Protocol):
+    """A file being written. Until `commit` it is not there for anyone else."""
+
+    @abstractmethod
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append `chunk`. The caller may reuse its buffer afterwards."""
+
+    @abstractmethod
+    def contents(self) -> BinaryIO:
+        """Return the bytes written so far as a local, seekable, readable file, at its beginning.
+
+        It is the writer's own: valid until the writer ends, and not to be written to or closed.
+        """
+
+    @abstractmethod
+    async def commit(self) -> StoredFile:
+        """Make the file durable and visible under its key, whole or not at all; say what was stored."""
+
+
+class MediaStore(Protocol):
+    """Bytes under keys (`photochanger.domain.media.media_key`). Knows nothing of jobs or time."""
+
+    @abstractmethod
+    def create(self, key: str) -> AbstractAsyncContextManager[MediaWriter]:
+        """Return a writer for a new file. Leaving the context without `commit` leaves no file.
+
+        A key is written once: committing to one that exists raises `FileExistsError` and leaves it untouched.
+        Raises `StorageUnavailable` where there is no room.
+        """
+
+    @abstractmethod
+    def open(self, key: str) -> AbstractAsyncContextManager[BinaryIO]:
+        """Return the file's bytes as a local, seekable, readable file, for the time of the context.
+
+        Deleting the key meanwhile does not disturb the reader. Raises `FileNotFoundError` where there is no
+        such file.
+        """
+
+    @abstractmethod
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to, not including, `stop` (None: the end), in bounded chunks.
+
+        The file is open from the first chunk on, and deleting it then does not disturb the reader. Raises
+        `FileNotFoundError` where there is no such file.
+        """
+
+    @abstractmethod
+    def scratch(self) -> AbstractContextManager[BinaryIO]:
+        """Return an empty file without a name, for work in progress.
+
+        It vanishes with the context, or with the process, whatever ends it.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete the file and whatever a writer that died left of it; harmless where there is nothing."""
+
+    @abstractmethod
+    def keys(self) -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, in no particular order."""

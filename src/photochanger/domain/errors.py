@@ -1,0 +1,292 @@
+"""Every error that PhotoChanger raises on purpose, as one tree.
+
+    PhotoChangerError
+    ├── CallerError                     the request is at fault; repeating it will not help
+    │   ├── InvalidRequest                  invalid_request
+    │   ├── InvalidPassword                 invalid_password
+    │   ├── ValidationFailed                validation_failed
+    │   ├── PayloadTooLarge                 payload_too_large
+    │   ├── UnsupportedMediaType            unsupported_media_type
+    │   ├── InvalidImage                    invalid_image
+    │   ├── IdempotencyKeyReused            idempotency_key_reused
+    │   ├── NotFound
+    │   │   ├── SlotNotFound                slot_not_found
+    │   │   ├── SlotDisabled                slot_disabled
+    │   │   ├── JobNotFound                 job_not_found
+    │   │   └── ResultNotFound              result_not_found
+    │   ├── Conflict
+    │   │   ├── VersionConflict             version_conflict
+    │   │   └── JobFinalized                job_finalized
+    │   └── Gone
+    │       └── ResultExpired               result_expired
+    ├── ProviderFault                   the image provider is at fault
+    │   ├── ProviderError                   provider_error
+    │   ├── ProviderRefused                 provider_refused
+    │   ├── ProviderNoImage                 provider_no_image
+    │   └── ProviderMisconfigured           provider_misconfigured
+    ├── DeadlineExceeded                nobody's fault: the time is up (timeout)
+    ├── Unavailable                     ours, and passing: repeating it later may help
+    │   ├── Overloaded                      overloaded
+    │   ├── StorageUnavailable              storage_unavailable
+    │   ├── DatabaseUnavailable             database_unavailable
+    │   └── ShuttingDown                    shutting_down
+    └── InternalError                   ours, and a defect (internal_error)
+        └── InvalidTransition
+
+`code` is the word on the wire: stable for ever, the same in HTTP answers, `failure_reason` and exit codes.
+Messages are safe to show to a caller: they hold no secret, no path and no personal data.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class PhotoChangerError(Exception):
+    """Base of all errors raised on purpose."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.title)
+
+    @property
+    def message(self) -> str:
+        """What happened, in a sentence that may be shown to the caller."""
+        return str(self.args[0])
+
+
+class CallerError(PhotoChangerError):
+    """The request is at fault."""
+
+
+class InvalidRequest(CallerError):
+    """The request cannot be understood."""
+
+    code = "invalid_request"
+    title = "The request cannot be understood"
+
+
+class InvalidPassword(CallerError):
+    """The ingest password is missing or wrong."""
+
+    code = "invalid_password"
+    title = "The ingest password is missing or wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with one field; `field` is a path such as `params.delay_ms`."""
+
+    field: str
+    code: str
+    message: str
+
+
+class ValidationFailed(CallerError):
+    """A configuration has problems; `problems` holds all of them, not only the first."""
+
+    code = "validation_failed"
+    title = "The configuration is not valid"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in self.problems))
+
+
+class PayloadTooLarge(CallerError):
+    """The upload has more bytes than the slot allows."""
+
+    code = "payload_too_large"
+    title = "The upload is too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"The upload is larger than the {limit_bytes / 1_000_000:g} MB that are allowed")
+
+
+class UnsupportedMediaType(CallerError):
+    """The bytes are not an image of a type that is accepted."""
+
+    code = "unsupported_media_type"
+    title = "Only JPEG, PNG and WebP images are accepted"
+
+
+class InvalidImage(CallerError):
+    """The bytes claim to be an image, but it is broken, incomplete or beyond the limits."""
+
+    code = "invalid_image"
+    title = "The image is broken or beyond the limits"
+
+
+class IdempotencyKeyReused(CallerError):
+    """The same Idempotency-Key came with other bytes."""
+
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another photo"
+
+
+class NotFound(CallerError):
+    """What was asked for does not exist."""
+
+
+class SlotNotFound(NotFound):
+    """There is no such slot."""
+
+    code = "slot_not_found"
+    title = "There is no such slot"
+
+
+class SlotDisabled(NotFound):
+    """The slot is switched off."""
+
+    code = "slot_disabled"
+    title = "The slot is switched off"
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or its time is over."""
+
+    code = "job_not_found"
+    title = "There is no such job"
+
+
+class ResultNotFound(NotFound):
+    """There is no such result."""
+
+    code = "result_not_found"
+    title = "There is no such result"
+
+
+class Conflict(CallerError):
+    """The request contradicts what has happened meanwhile."""
+
+
+class VersionConflict(Conflict):
+    """Somebody else has changed the record since it was read."""
+
+    code = "version_conflict"
+    title = "Somebody else has changed this meanwhile"
+
+
+class JobFinalized(Conflict):
+    """The job has already reached its final state."""
+
+    code = "job_finalized"
+    title = "The job is already final"
+
+
+class Gone(CallerError):
+    """What was asked for existed, and its time is over."""
+
+
+class ResultExpired(Gone):
+    """The result's time is over."""
+
+    code = "result_expired"
+    title = "The result has expired"
+
+
+class ProviderFault(PhotoChangerError):
+    """The image provider did not deliver a picture."""
+
+
+class ProviderError(ProviderFault):
+    """The provider failed."""
+
+    code = "provider_error"
+    title = "The image provider failed"
+
+
+class ProviderRefused(ProviderFault):
+    """The provider refuses this photo or prompt by its policy; never retried."""
+
+    code = "provider_refused"
+    title = "The image provider refuses this photo"
+
+
+class ProviderNoImage(ProviderFault):
+    """The provider answered, but without a picture."""
+
+    code = "provider_no_image"
+    title = "The image provider answered without a picture"
+
+
+class ProviderMisconfigured(ProviderFault):
+    """Our key, model or address for the provider is not accepted."""
+
+    code = "provider_misconfigured"
+    title = "The image provider is not set up correctly"
+
+
+class DeadlineExceeded(PhotoChangerError):
+    """The picture was not ready by the deadline."""
+
+    code = "timeout"
+    title = "The picture was not ready in time"
+
+
+class Unavailable(PhotoChangerError):
+    """We cannot serve this now; `retry_after_sec` says when to try again."""
+
+    def __init__(self, message: str | None = None, *, retry_after_sec: int = 5) -> None:
+        self.retry_after_sec = retry_after_sec
+        super().__init__(message)
+
+
+class Overloaded(Unavailable):
+    """More work is waiting than could be done in time."""
+
+    code = "overloaded"
+    title = "Too much work is waiting"
+
+
+class StorageUnavailable(Unavailable):
+    """The media store cannot take or give bytes."""
+
+    code = "storage_unavailable"
+    title = "The media store is not available"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+    title = "The database is not available"
+
+
+class ShuttingDown(Unavailable):
+    """This process is ending."""
+
+    code = "shutting_down"
+    title = "The server is shutting down"
+
+
+class InternalError(PhotoChangerError):
+    """A defect of ours."""
+
+    code = "internal_error"
+    title = "Something went wrong inside PhotoChanger"
+
+
+class InvalidTransition(InternalError):
+    """The state machine forbids this event."""
+
+
+def error_classes(root: type[PhotoChangerError] = PhotoChangerError) -> Iterator[type[PhotoChangerError]]:
+    """Yield `root` and every error class below it."""
+    yield root
+    for child in root.__subclasses__():
+        yield from error_classes(child)
+
+
+def error_with_code(code: str) -> type[PhotoChangerError]:
+    """Return the class that carries `code`; `InternalError` where no class does.
+
+    Only meant for codes whose class can be built from a message alone, as every `failure_reason` can.
+    """
+    for cls in error_classes():
+        if cls.__dict__.get("code") == code:
+            return cls
+    return InternalError

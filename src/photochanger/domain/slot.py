@@ -1,0 +1,157 @@
+"""The slot: one of fifteen set-ups that a booth can send its photos to."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NewType
+
+from photochanger.domain.errors import Problem, ValidationFailed
+from photochanger.domain.operation import ParameterValue, ProviderCatalogue
+from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC, MIN_SYNC_RESPONSE_SEC
+
+SlotId = NewType("SlotId", str)
+
+SLOT_IDS: Final = tuple(SlotId(f"slot-{number:03}") for number in range(1, 16))
+"""There are exactly these slots; they are made with the database and never added or removed."""
+
+DEFAULT_SIZE_LIMIT_MB: Final = 50
+MAX_DISPLAY_NAME: Final = 80
+MAX_RETRIES: Final = 5
+MAX_BACKOFF_MS: Final = 10_000
+MAX_CONCURRENCY: Final = 1_000
+
+_ID = re.compile(r"slot-0(?:0[1-9]|1[0-5])", re.ASCII)
+
+
+def parse_slot_id(text: str) -> SlotId | None:
+    """Return `text` as a slot id, or None where there is no such slot."""
+    return SlotId(text) if _ID.fullmatch(text) else None
+
+
+class OnFailure(StrEnum):
+    """What the booth gets when everything has failed."""
+
+    ERROR = "error"
+    ORIGINAL = "original"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateBinding:
+    """A template image in one of the operation's roles."""
+
+    role: str
+    template_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a failed provider call is repeated, and the first pause between two."""
+
+    max_attempts: int = 0
+    backoff_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderCall:
+    """Which operation of which provider, with which parameters and templates."""
+
+    provider: str
+    operation: str
+    params: Mapping[str, ParameterValue] = field(default_factory=dict)
+    template_media: tuple[TemplateBinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotConfiguration:
+    """How a slot treats its photos. A job keeps the configuration that it was submitted with.
+
+    `sync_response_timeout_sec` and `max_concurrency` are None where the settings' values apply.
+    """
+
+    call: ProviderCall
+    display_name: str = ""
+    is_active: bool = False
+    size_limit_mb: int = DEFAULT_SIZE_LIMIT_MB
+    sync_response_timeout_sec: int | None = None
+    max_concurrency: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    fallback: ProviderCall | None = None
+    on_failure: OnFailure = OnFailure.ERROR
+    public_gallery: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A slot as stored: its configuration, its own ingest password (hashed) if it has one, its version."""
+
+    slot_id: SlotId
+    configuration: SlotConfiguration
+    ingest_password_hash: str | None = None
+    version: int = 1
+    updated_at: datetime | None = None
+    updated_by: str | None = None
+
+
+def validate_configuration(
+    configuration: SlotConfiguration, catalogue: ProviderCatalogue, *, max_upload_mb: int
+) -> None:
+    """Raise `ValidationFailed` with every problem of the configuration, or return.
+
+    `max_upload_mb` is the installation's limit, which no slot may exceed.
+    """
+    problems = [
+        *_call_problems(configuration.call, catalogue, ""),
+        *_fallback_problems(configuration, catalogue),
+        *_range_problems(configuration, max_upload_mb),
+    ]
+    if problems:
+        raise ValidationFailed(problems)
+
+
+def _fallback_problems(configuration: SlotConfiguration, catalogue: ProviderCatalogue) -> Iterator[Problem]:
+    if configuration.fallback is None:
+        return
+    if configuration.fallback == configuration.call:
+        yield Problem(
+            field="fallback", code="same_as_primary", message="must differ from the slot's own call"
+        )
+    yield from _call_problems(configuration.fallback, catalogue, "fallback.")
+
+
+def _call_problems(call: ProviderCall, catalogue: ProviderCatalogue, path: str) -> Iterator[Problem]:
+    provider = catalogue.get(call.provider)
+    if provider is None:
+        yield Problem(
+            field=f"{path}provider", code="unknown", message=f"must be one of {', '.join(sorted(catalogue))}"
+        )
+        return
+    operation = provider.operation(call.operation)
+    if operation is None:
+        names = ", ".join(operation.name for operation in provider.operations)
+        yield Problem(field=f"{path}operation", code="unknown", message=f"must be one of {names}")
+        return
+    yield from operation.problems(call.params, [binding.role for binding in call.template_media], path)
+
+
+def _range_problems(configuration: SlotConfiguration, max_upload_mb: int) -> Iterator[Problem]:
+    if len(configuration.display_name) > MAX_DISPLAY_NAME:
+        yield Problem(
+            field="display_name", code="too_large", message=f"must have at most {MAX_DISPLAY_NAME} characters"
+        )
+    yield from out_of_range("size_limit_mb", configuration.size_limit_mb, 1, max_upload_mb)
+    yield from out_of_range("retry.max_attempts", configuration.retry.max_attempts, 0, MAX_RETRIES)
+    yield from out_of_range("retry.backoff_ms", configuration.retry.backoff_ms, 0, MAX_BACKOFF_MS)
+    if (timeout := configuration.sync_response_timeout_sec) is not None:
+        yield from out_of_range(
+            "sync_response_timeout_sec", timeout, MIN_SYNC_RESPONSE_SEC, MAX_SYNC_RESPONSE_SEC
+        )
+    if (concurrency := configuration.max_concurrency) is not None:
+        yield from out_of_range("max_concurrency", concurrency, 1, MAX_CONCURRENCY)
+
+
+def out_of_range(path: str, value: float, minimum: float, maximum: float) -> Iterator[Problem]:
+    """Yield a problem where `value` is not between `minimum` and `maximum`, both included."""
+    if not minimum <= value <= maximum:
+        yield Problem(field=path, code="out_of_range", message=f"must be between {minimum:g} and {maximum:g}")

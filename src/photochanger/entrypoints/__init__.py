@@ -1,0 +1,1 @@
+"""Delivery (HTTP, command line, worker) and wiring; the only place that sees everything."""
