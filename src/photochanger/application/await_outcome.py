@@ -1,0 +1,127 @@
+"""Waiting for a job to be final, until the deadline and not a moment longer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.signals import Signals, Topic
+from photochanger.application.ports.storage import JobReading, JobRepository
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    JobFinalized,
+    JobNotFound,
+    PhotoChangerError,
+    error_with_code,
+)
+from photochanger.domain.job import Job, JobId, JobState
+
+POLL_SEC = 2.0
+"""How often a waiter looks for itself, in case a signal was lost."""
+
+SETTLING_SEC = 0.25
+"""How long after the deadline a waiter lets the database settle who won, before it answers without it."""
+
+
+class AwaitOutcome:
+    """Holds a request until its job is final.
+
+    At the deadline the waiter itself ends the job as `failed_timeout`; whether it or a worker was first is
+    decided by the database, and the waiter reports what the database says. Where the database does not
+    answer, the deadline is kept all the same, and the sweeper ends the job later.
+    """
+
+    def __init__(self, *, jobs: JobRepository, signals: Signals, clock: Clock) -> None:
+        self._signals = signals
+        self._clock = clock
+        self._jobs = jobs
+        self._expire = _Gathered(jobs.expire)
+
+    async def __call__(self, job_id: JobId, *, deadline: float) -> JobReading:
+        """Return the final job; `deadline` is on the monotonic clock, in seconds.
+
+        Raises `JobNotFound`, or `DeadlineExceeded` where the job is not final at the deadline: the database
+        does not answer, or the job is an older one with a later deadline of its own.
+        """
+        with self._signals.subscribe(Topic.JOB_FINALIZED, job_id) as finalized:
+            while (left := deadline - self._clock.monotonic()) > 0:
+                reading = await self._look(job_id, left)
+                if reading is not None and reading.job.is_finalized:
+                    return reading
+                await finalized.wait(max(0.0, min(POLL_SEC, deadline - self._clock.monotonic())))
+        return await self._settle(job_id)
+
+    async def _look(self, job_id: JobId, left: float) -> JobReading | None:
+        """Read the job; None where the database cannot say now, for it may before the deadline."""
+        try:
+            async with asyncio.timeout(left):
+                reading = await self._jobs.get(job_id)
+        except (DatabaseUnavailable, TimeoutError):
+            return None
+        if reading is None:
+            raise JobNotFound
+        return reading
+
+    async def _settle(self, job_id: JobId) -> JobReading:
+        try:
+            async with asyncio.timeout(SETTLING_SEC):
+                while True:
+                    reading = await self._expire(job_id)
+                    if reading.job.is_finalized:
+                        return reading
+                    if reading.seconds_to_deadline > SETTLING_SEC:
+                        raise DeadlineExceeded
+                    # The database began to count a few milliseconds after us, and its deadline stands.
+                    await asyncio.sleep(max(0.001, reading.seconds_to_deadline))
+        except (DatabaseUnavailable, TimeoutError) as unavailable:
+            raise DeadlineExceeded from unavailable
+
+
+def error_of(job: Job) -> PhotoChangerError | None:
+    """Return the error that a final job means for whoever waits for its picture; None for a completed one."""
+    match job.state:
+        case JobState.COMPLETED:
+            return None
+        case JobState.CANCELLED:
+            return JobFinalized("The job was cancelled")
+        case _:
+            return error_with_code(job.failure_reason or "internal_error")()
+
+
+class _Gathered:
+    """One call for many: while a call is under way, further ids wait and go together in the next.
+
+    A thousand requests with one deadline would otherwise be a thousand statements in the same instant.
+    """
+
+    def __init__(self, call: Callable[[Collection[JobId]], Awaitable[Iterable[JobReading]]]) -> None:
+        self._call = call
+        self._waiting: dict[JobId, list[asyncio.Future[JobReading]]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self, job_id: JobId) -> JobReading:
+        future: asyncio.Future[JobReading] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, []).append(future)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, {}
+            call = asyncio.ensure_future(self._call(batch.keys()))
+            await asyncio.wait([call])
+            error = call.exception()
+            readings = {} if error else {reading.job.job_id: reading for reading in call.result()}
+            for job_id, futures in batch.items():
+                for future in futures:
+                    _resolve(future, readings.get(job_id), error or JobNotFound())
+
+
+def _resolve(future: asyncio.Future[JobReading], reading: JobReading | None, error: BaseException) -> None:
+    if future.done():
+        return
+    if reading is None:
+        future.set_exception(error)
+    else:
+        future.set_result(reading)

@@ -1,0 +1,76 @@
+"""Looking at jobs and opening their results."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore
+from photochanger.domain.errors import JobNotFound, ResultExpired, ResultNotFound
+from photochanger.domain.job import Job, parse_job_id
+from photochanger.domain.media import MediaKind, StoredImage, media_key
+from photochanger.domain.retention import has_passed, time_left
+
+
+class ReadJob:
+    """Shows a job to whoever knows its id: from its submission until its time to live is over."""
+
+    def __init__(self, jobs: JobRepository) -> None:
+        self._jobs = jobs
+
+    async def __call__(self, job_id: str) -> JobReading:
+        """Return the job; raises `JobNotFound` where there is none, or its time is over."""
+        known = parse_job_id(job_id)
+        reading = await self._jobs.get(known) if known else None
+        if reading is None:
+            raise JobNotFound
+        end = reading.job.visible_until
+        if end is not None and has_passed(end, now=reading.now):
+            raise JobNotFound
+        return reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedResult:
+    """A file of a completed job that may be delivered now, and for how long it may be kept."""
+
+    job: Job
+    kind: MediaKind
+    image: StoredImage
+    stored_at: datetime
+    time_left: timedelta
+
+
+class OpenResult:
+    """Opens the result of a job, or its preview, to whoever knows the job's id."""
+
+    def __init__(self, *, jobs: JobRepository, store: MediaStore) -> None:
+        self._jobs = jobs
+        self._store = store
+
+    async def __call__(self, job_id: str, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:
+        """Return the file; raises `ResultNotFound`, or `ResultExpired` from the instant its time is over."""
+        known = parse_job_id(job_id)
+        reading = await self._jobs.get(known) if known else None
+        if reading is None:
+            raise ResultNotFound
+        return opened(reading, kind)
+
+    def read(self, result: OpenedResult, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the file's bytes from `start` to `stop`; raises `FileNotFoundError` once it is gone."""
+        return self._store.read(media_key(result.kind, result.image.media_id), start, stop)
+
+
+def opened(reading: JobReading, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:
+    """Return the result in `reading`; raises as `OpenResult` does."""
+    job, expires_at = reading.job, reading.job.result_expires_at
+    if job.result is None or job.finalized_at is None or expires_at is None:
+        raise ResultNotFound
+    if has_passed(expires_at, now=reading.now):
+        raise ResultExpired
+    return OpenedResult(
+        job=job,
+        kind=kind,
+        image=job.result.preview if kind is MediaKind.PREVIEW else job.result.image,
+        stored_at=job.finalized_at,
+        time_left=time_left(expires_at, now=reading.now),
+    )

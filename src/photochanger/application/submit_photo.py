@@ -1,0 +1,152 @@
+"""Taking a photo in: from the booth's bytes to a durable job."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.identifiers import new_job_id, new_media_id
+from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.images import ImageEditor
+from photochanger.application.ports.storage import (
+    JobRepository,
+    JobSubmission,
+    MediaRegistry,
+    MediaStore,
+    MediaWriter,
+    Submitted,
+)
+from photochanger.domain.errors import DeadlineExceeded, InvalidRequest, PayloadTooLarge, SlotDisabled
+from photochanger.domain.job import JobSource
+from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
+from photochanger.domain.settings import Settings
+from photochanger.domain.slot import Slot
+
+ABANDONED_AFTER = timedelta(seconds=10)
+"""An upload that is no job by its deadline plus this time is swept away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A booth's permission to send one photo; `deadline` is on the monotonic clock, in seconds."""
+
+    slot: Slot
+    settings: Settings
+    deadline: float
+
+    @property
+    def limit_bytes(self) -> int:
+        """How large the photo may be."""
+        return self.settings.upload_limit_bytes(self.slot.configuration)
+
+
+class Upload:
+    """A photo on its way in: a file that nobody sees yet, known to the database before its first byte."""
+
+    def __init__(self, admission: Admission, media_id: MediaId, writer: MediaWriter) -> None:
+        self.admission = admission
+        self.media_id = media_id
+        self.writer = writer
+        self.size_bytes = 0
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; raises `PayloadTooLarge` as soon as they are too many."""
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self.admission.limit_bytes:
+            raise PayloadTooLarge(self.admission.limit_bytes)
+        await self.writer.write(chunk)
+
+
+class SubmitPhoto:
+    """Receives a photo and makes it a job, in four steps, each of which may refuse.
+
+    `admit` checks the slot, before any byte is read; `receive` opens the file that takes the bytes; `submit`
+    checks the image and makes the job. The password is checked by the caller as soon as it has arrived,
+    which may be before, between or after the bytes. Whatever goes wrong leaves no job, and no file that the
+    sweeper would not find.
+    """
+
+    def __init__(
+        self,
+        *,
+        configuration: CurrentConfiguration,
+        jobs: JobRepository,
+        registry: MediaRegistry,
+        store: MediaStore,
+        images: ImageEditor,
+        clock: Clock,
+    ) -> None:
+        self._configuration = configuration
+        self._jobs = jobs
+        self._registry = registry
+        self._store = store
+        self._images = images
+        self._clock = clock
+
+    async def admit(self, slot_id: str, *, arrived_at: float) -> Admission:
+        """Return the terms for a photo whose request arrived at `arrived_at` (monotonic seconds).
+
+        Raises `SlotNotFound` or `SlotDisabled`.
+        """
+        current = await self._configuration.get()
+        slot = current.slot(slot_id)
+        if not slot.configuration.is_active:
+            raise SlotDisabled
+        time_out = current.settings.sync_response_timeout_sec(slot.configuration)
+        return Admission(slot=slot, settings=current.settings, deadline=arrived_at + time_out)
+
+    @asynccontextmanager
+    async def receive(self, admission: Admission) -> AsyncIterator[Upload]:
+        """Open a place for the photo's bytes; what is not submitted when the context ends is discarded."""
+        media_id = new_media_id()
+        await self._registry.intend(
+            [(media_id, MediaKind.PAYLOAD)],
+            slot_id=admission.slot.slot_id,
+            ttl=self._time_left(admission) + ABANDONED_AFTER,
+        )
+        try:
+            async with self._store.create(media_key(MediaKind.PAYLOAD, media_id)) as writer:
+                yield Upload(admission, media_id, writer)
+        except Exception:
+            await self._registry.condemn([media_id])
+            raise
+
+    async def submit(
+        self,
+        upload: Upload,
+        *,
+        source: JobSource = JobSource.BOOTH,
+        idempotency_key: str | None = None,
+        trace_context: str | None = None,
+    ) -> Submitted:
+        """Check the image and make the job, or return the older job of the same Idempotency-Key.
+
+        Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`, or
+        `DeadlineExceeded` where receiving took all the time there was.
+        """
+        if upload.size_bytes == 0:
+            raise InvalidRequest("The file is empty")
+        info = await self._images.inspect(upload.writer.contents())
+        file = await upload.writer.commit()
+        time_left = self._time_left(upload.admission)
+        if not time_left:
+            raise DeadlineExceeded
+        submitted = await self._jobs.submit(
+            JobSubmission(
+                job_id=new_job_id(),
+                slot=upload.admission.slot,
+                payload=StoredImage(media_id=upload.media_id, file=file, info=info),
+                time_left=time_left,
+                retention=upload.admission.settings.results.retention,
+                source=source,
+                idempotency_key=idempotency_key,
+                trace_context=trace_context,
+            )
+        )
+        if submitted.replayed:
+            await self._registry.condemn([upload.media_id])
+        return submitted
+
+    def _time_left(self, admission: Admission) -> timedelta:
+        return timedelta(seconds=max(0.0, admission.deadline - self._clock.monotonic()))

@@ -1,0 +1,47 @@
+"""Ending what nobody ended, and deleting what nobody may keep."""
+
+from dataclasses import dataclass
+
+from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
+
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep did."""
+
+    expired_jobs: int
+    deleted_files: int
+
+
+class Sweep:
+    """Ends jobs whose deadline has passed while nobody held them, then deletes every doomed file.
+
+    It may run in several processes at once, may be killed anywhere, and then simply runs again: a file is
+    marked, deleted, and confirmed, in this order.
+    """
+
+    def __init__(self, *, jobs: JobRepository, registry: MediaRegistry, store: MediaStore) -> None:
+        self._jobs = jobs
+        self._registry = registry
+        self._store = store
+
+    async def __call__(self) -> Swept:
+        """Do all there is to do now."""
+        return Swept(expired_jobs=await self._expire_jobs(), deleted_files=await self._delete_files())
+
+    async def _expire_jobs(self) -> int:
+        count = 0
+        while expired := await self._jobs.expire_overdue(limit=BATCH):
+            count += len(expired)
+        return count
+
+    async def _delete_files(self) -> int:
+        count = 0
+        while doomed := await self._registry.doomed(limit=BATCH):
+            for media in doomed:
+                await self._store.delete(media.key)
+            await self._registry.confirm_deleted([media.media_id for media in doomed])
+            count += len(doomed)
+        return count
