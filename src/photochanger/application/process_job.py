@@ -21,6 +21,7 @@ from photochanger.application.ports.storage import (
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
     DatabaseUnavailable,
+    DeadlineExceeded,
     InternalError,
     InvalidImage,
     PhotoChangerError,
@@ -81,6 +82,8 @@ class ProcessJob:
             verdict = await self._while_ours(job, self._decide(job, deadline))
             if verdict is not None:
                 await self._finalize(job, verdict, deadline)
+        except DeadlineExceeded:
+            await self._expire(job, deadline)
         except asyncio.CancelledError:
             with suppress(DatabaseUnavailable):
                 await self._jobs.release(job.job_id, fence=job.fence)
@@ -89,8 +92,8 @@ class ProcessJob:
             await self._finalize(job, _failure(InternalError(), attempts=0), deadline)
             raise
 
-    async def _while_ours(self, job: Job, deciding: Coroutine[Any, Any, Verdict | None]) -> Verdict | None:
-        """Decide while the lease is renewed; None where the job was lost or its time ran out."""
+    async def _while_ours(self, job: Job, deciding: Coroutine[Any, Any, Verdict]) -> Verdict | None:
+        """Decide while the lease is renewed; None where the job was lost meanwhile."""
         work = asyncio.create_task(deciding)
         watch = asyncio.create_task(self._until_lost(job))
         try:
@@ -113,14 +116,15 @@ class ProcessJob:
                     if not await self._jobs.renew(job.job_id, fence=job.fence, lease=LEASE):
                         return
 
-    async def _decide(self, job: Job, deadline: float) -> Verdict | None:
-        """Produce the picture or a failure; None where the deadline came first and has ended the job."""
+    async def _decide(self, job: Job, deadline: float) -> Verdict:
+        """Produce the picture or a failure; raises `DeadlineExceeded` where time does not suffice."""
         try:
-            async with asyncio.timeout(deadline - STORING_SEC - self._clock.monotonic()):
+            async with asyncio.timeout(deadline - STORING_SEC - self._clock.monotonic()) as limit:
                 return await self._produce(job, deadline)
         except TimeoutError:
-            await self._expire(job, deadline)
-            return None
+            if limit.expired():
+                raise DeadlineExceeded from None
+            raise
 
     async def _expire(self, job: Job, deadline: float) -> None:
         """End the job at its deadline, for no request may be waiting that would."""
