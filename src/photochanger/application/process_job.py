@@ -118,8 +118,9 @@ class ProcessJob:
 
     async def _decide(self, job: Job, deadline: float) -> Verdict:
         """Produce the picture or a failure; raises `DeadlineExceeded` where time does not suffice."""
+        limit = asyncio.timeout(deadline - STORING_SEC - self._clock.monotonic())
         try:
-            async with asyncio.timeout(deadline - STORING_SEC - self._clock.monotonic()) as limit:
+            async with limit:
                 return await self._produce(job, deadline)
         except TimeoutError:
             if limit.expired():
