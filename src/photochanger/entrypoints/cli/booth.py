@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from photochanger.domain.errors import InternalError, PhotoChangerError, Unavailable, error_with_code
+from photochanger.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 
 _CHUNK = 64 * 1024
 _AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding")
@@ -47,6 +48,21 @@ class Refusal(Exception):
     detail: str
     job_id: str | None = None
     retry_after_sec: int | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit status that it means."""
+        return exit_code_of(self.error)
+
+    def as_json(self) -> dict[str, object]:
+        """Return what a script would want to know."""
+        return {
+            "status": self.status,
+            "code": self.error.code,
+            "detail": self.detail,
+            "job_id": self.job_id,
+            "retry_after_sec": self.retry_after_sec,
+        }
 
 
 def form(password: str, boundary: str) -> tuple[bytes, bytes]:
