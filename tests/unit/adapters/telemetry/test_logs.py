@@ -278,8 +278,6 @@ def test_a_closed_stream_harms_nobody() -> None:
 def test_unknown_levels_and_formats_are_refused(level: str, fmt: str) -> None:
     with pytest.raises(ValueError, match=r"level|LogFormat"):
         configure_logging(level, fmt)
-<<<<<<< HEAD
-=======
 
 
 def test_handlers_of_others_get_masked_lines_from_us_too(json_output: io.StringIO) -> None:
@@ -293,4 +291,3 @@ def test_handlers_of_others_get_masked_lines_from_us_too(json_output: io.StringI
     structlog.get_logger("x").info("hello", password=CANARY)
     (record,) = seen
     assert CANARY not in record
->>>>>>> telemetry
