@@ -230,13 +230,13 @@ def test_a_result_expires_its_retention_after_it_was_finalised(now: datetime, ho
     assert done.result_expires_at == done.finalized_at + timedelta(hours=hours)
 
 
-@pytest.mark.parametrize("state", set(JobState) - {JobState.COMPLETED})
+@pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.COMPLETED}))
 def test_only_a_completed_job_has_a_result_that_expires(state: JobState) -> None:
     assert a_job(state).result_expires_at is None
     assert a_job(state).result is None
 
 
-@pytest.mark.parametrize("state", FINAL_STATES - {JobState.COMPLETED})
+@pytest.mark.parametrize("state", sorted(FINAL_STATES - {JobState.COMPLETED}))
 def test_a_failure_says_why(state: JobState) -> None:
     assert a_job(state).failure_reason
 
