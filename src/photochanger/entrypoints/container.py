@@ -37,6 +37,7 @@ from photochanger.application.ports import (
 )
 from photochanger.application.process_job import ProcessJob
 from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.signal_hub import SignalHub
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.worker import Worker
@@ -86,12 +87,13 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Singleton(SystemClock)
 
     pool = providers.Singleton(create_pool, database_url)
-    signals = providers.Singleton(PostgresSignals, database_url)
+    hub = providers.Singleton(SignalHub)
+    signals = providers.Singleton(PostgresSignals, database_url, hub)
 
     jobs: providers.Provider[JobRepository] = providers.Singleton(
         _observed,
         providers.Object(JobRepository),
-        providers.Singleton(PostgresJobRepository, pool, signals.provided.hub),
+        providers.Singleton(PostgresJobRepository, pool, hub),
         tracing,
         metrics,
     )
@@ -105,14 +107,14 @@ class Container(containers.DeclarativeContainer):
     slots: providers.Provider[SlotRepository] = providers.Singleton(
         _observed,
         providers.Object(SlotRepository),
-        providers.Singleton(PostgresSlotRepository, pool, signals.provided.hub),
+        providers.Singleton(PostgresSlotRepository, pool, hub),
         tracing,
         metrics,
     )
     settings: providers.Provider[SettingsRepository] = providers.Singleton(
         _observed,
         providers.Object(SettingsRepository),
-        providers.Singleton(PostgresSettingsRepository, pool, signals.provided.hub),
+        providers.Singleton(PostgresSettingsRepository, pool, hub),
         tracing,
         metrics,
     )

@@ -3,17 +3,17 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from socket import socket
 
 import structlog
 
-from photochanger.adapters.embedded_postgres import EmbeddedPostgres
-from photochanger.adapters.postgres.migrations import migrate, require_current
+from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from photochanger.adapters.postgres.migrations import is_current, migrate
 from photochanger.adapters.telemetry.event_loop import watch_event_loop
 from photochanger.adapters.telemetry.metrics import Level
-from photochanger.domain.errors import PhotoChangerError
+from photochanger.domain.errors import DatabaseUnavailable, PhotoChangerError
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
 from photochanger.entrypoints.http.app import create_app
@@ -26,6 +26,23 @@ OnReady = Callable[[Container], Awaitable[None]]
 OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
 
 
+@contextmanager
+def embedded_database(environment: Environment) -> Iterator[str]:
+    """Run PostgreSQL in the data folder during the context, and give its DSN.
+
+    Raises `DatabaseUnavailable` with the way out where it cannot be run.
+    """
+    server = EmbeddedPostgres(environment.data_dir)
+    try:
+        dsn = server.start()
+    except EmbeddedPostgresError as error:
+        raise DatabaseUnavailable(str(error)) from error
+    try:
+        yield dsn
+    finally:
+        server.stop()
+
+
 @asynccontextmanager
 async def opened(environment: Environment) -> AsyncIterator[Container]:
     """Open what a process needs, and close it in the reverse order.
@@ -36,12 +53,10 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
     async with AsyncExitStack() as stack:
         dsn = environment.database_url
         if dsn is None:
-            embedded = EmbeddedPostgres(environment.data_dir)
-            dsn = await asyncio.to_thread(embedded.start)
-            stack.push_async_callback(asyncio.to_thread, embedded.stop)
+            dsn = await asyncio.to_thread(stack.enter_context, embedded_database(environment))
             await asyncio.to_thread(migrate, dsn)
-        else:
-            await asyncio.to_thread(require_current, dsn)
+        elif not await asyncio.to_thread(is_current, dsn):
+            raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
         container = Container(environment=environment, database_url=dsn)
         stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
         await container.pool().open()

@@ -10,13 +10,12 @@ import rich_click as click
 import uvloop
 
 from photochanger import __version__
-from photochanger.adapters.embedded_postgres import EmbeddedPostgres
 from photochanger.adapters.postgres.migrations import migrate
 from photochanger.adapters.telemetry.logs import configure_logging
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
 from photochanger.entrypoints.http.server import listen
-from photochanger.entrypoints.runtime import run_server, run_worker
+from photochanger.entrypoints.runtime import embedded_database, run_server, run_worker
 from photochanger.entrypoints.settings import Environment
 
 BOOTH_MARGIN_SEC = 2
@@ -49,11 +48,8 @@ def migrate_database(environment: Environment) -> Sequence[str]:
     """Apply what migrations are missing, and return their names."""
     if environment.database_url is not None:
         return migrate(environment.database_url)
-    embedded = EmbeddedPostgres(environment.data_dir)
-    try:
-        return migrate(embedded.start())
-    finally:
-        embedded.stop()
+    with embedded_database(environment) as dsn:
+        return migrate(dsn)
 
 
 def _run(process: Coroutine[Any, Any, None]) -> None:
