@@ -67,7 +67,7 @@ def configure(
     params: Mapping[str, ParameterValue],
     timeout_sec: int = 48,
 ) -> None:
-    """Set the first slot up for the rehearsal provider with `params`, and the ingest password to `PASSWORD`."""
+    """Set the first slot up for the rehearsal provider, and the ingest password to `PASSWORD`."""
     asyncio.run(_configure(data_dir, params, timeout_sec))
 
 
