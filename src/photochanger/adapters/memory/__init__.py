@@ -1,1 +1,25 @@
-""""""
+"""Everything in memory: for tests, for trying things out, and for programs that use the core as a library.
+
+Held to the same contract suites as the adapters for production; only durability is missing.
+"""
+
+from photochanger.adapters.memory.clock import ManualClock
+from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
+from photochanger.adapters.memory.jobs import MemoryJobRepository
+from photochanger.adapters.memory.media import MemoryMediaRegistry
+from photochanger.adapters.memory.media_store import MemoryMediaStore
+from photochanger.adapters.memory.password_hasher import FastPasswordHasherForTests
+from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.storage import MemoryStorage
+
+__all__ = [
+    "FastPasswordHasherForTests",
+    "ManualClock",
+    "MemoryJobRepository",
+    "MemoryMediaRegistry",
+    "MemoryMediaStore",
+    "MemoryRecords",
+    "MemorySettingsRepository",
+    "MemorySlotRepository",
+    "MemoryStorage",
+]

@@ -1,1 +1,30 @@
-""""""
+"""PostgreSQL ≥ 15: the records of PhotoChanger, the queue, and the signals between processes.
+
+Rules of this package:
+
+1. Every change is one statement in autocommit: one round trip, and no transaction that a stalled process
+   could leave open.
+2. A statement that changes a job first locks its row, then reads the clock, then judges by the state
+   machine's own table, then writes: see `transitions`.
+3. Nothing but `errors` decides what the rest of the program sees of a database error.
+"""
+
+from photochanger.adapters.postgres.jobs import PostgresJobRepository
+from photochanger.adapters.postgres.media import PostgresMediaRegistry
+from photochanger.adapters.postgres.migrations import current_revision, is_current, migrate
+from photochanger.adapters.postgres.pool import create_pool
+from photochanger.adapters.postgres.settings import PostgresSettingsRepository
+from photochanger.adapters.postgres.signals import PostgresSignals
+from photochanger.adapters.postgres.slots import PostgresSlotRepository
+
+__all__ = [
+    "PostgresJobRepository",
+    "PostgresMediaRegistry",
+    "PostgresSettingsRepository",
+    "PostgresSignals",
+    "PostgresSlotRepository",
+    "create_pool",
+    "current_revision",
+    "is_current",
+    "migrate",
+]

@@ -64,6 +64,8 @@ class Verdict:
     failure_reason: str | None = None
 
     def __post_init__(self) -> None:
+        if self.event not in {JobEvent.SUCCEEDED, JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED}:
+            raise ValueError("a worker's verdict is success or one of the failures")
         if (self.event is JobEvent.SUCCEEDED) != (self.result is not None):
             raise ValueError("a result belongs to success, and to nothing else")
         if (self.result is None) != (self.failure_reason is not None):
@@ -84,7 +86,8 @@ class JobRepository(Protocol):
         """Make the job, and mark its payload (a pending media row) as stored, both or neither.
 
         `created_at` is the store's time, the deadline `created_at + time_left`. When this returns, the job
-        is durable and `JOB_PENDING` is announced.
+        is durable and `JOB_PENDING` is announced. The payload then lives until the job is final. Raises
+        `InternalError`, and writes nothing, where the payload's row is not pending.
 
         Where the slot already has a job with the same Idempotency-Key, nothing is written: with the same
         content that job is returned as replayed; with other content `IdempotencyKeyReused` is raised. Of
@@ -121,7 +124,8 @@ class JobRepository(Protocol):
         """End the job as `verdict` says; None where the caller has lost it (lease, deadline, or finished).
 
         In the same transaction the media rows of a result become stored, to expire with the result, and the
-        payload is condemned. When this returns a job, it is durable and `JOB_FINALIZED` is announced.
+        payload is condemned. When this returns a job, it is durable and `JOB_FINALIZED` is announced. Raises
+        `InternalError`, and writes nothing, where a media row of the result is not pending.
         """
 
     @abstractmethod

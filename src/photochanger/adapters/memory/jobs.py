@@ -1,0 +1,154 @@
+"""Jobs and their queue in memory."""
+
+from collections.abc import Collection, Sequence
+from copy import deepcopy
+from datetime import timedelta
+
+from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.application.ports.signals import Topic
+from photochanger.application.ports.storage import (
+    JobReading,
+    JobRepository,
+    JobSubmission,
+    Submitted,
+    Verdict,
+)
+from photochanger.domain.errors import IdempotencyKeyReused, InvalidTransition
+from photochanger.domain.job import Job, JobEvent, JobId, JobResult
+
+
+class MemoryJobRepository(JobRepository):
+    """Jobs in a dictionary, changed by `Job.apply` alone."""
+
+    def __init__(self, records: MemoryRecords) -> None:
+        self._records = records
+
+    async def submit(self, submission: JobSubmission) -> Submitted:
+        """Make the job and mark its payload as stored."""
+        earlier = self._records.job_for_key(submission.slot.slot_id, submission.idempotency_key)
+        if earlier is not None:
+            if earlier.content_hash != submission.payload.file.sha256:
+                raise IdempotencyKeyReused
+            return Submitted(reading=self._records.reading(earlier), replayed=True)
+        job = self._new_job(submission)
+        self._records.require_announced([submission.payload])
+        self._records.add(job)
+        self._records.store_images([submission.payload], until=job.deadline + job.retention)
+        self._records.hub.announce(Topic.JOB_PENDING)
+        return Submitted(reading=self._records.reading(job), replayed=False)
+
+    def _new_job(self, submission: JobSubmission) -> Job:
+        now = self._records.clock.now()
+        return Job(
+            job_id=submission.job_id,
+            slot_id=submission.slot.slot_id,
+            slot_version=submission.slot.version,
+            configuration=deepcopy(submission.slot.configuration),
+            payload_id=submission.payload.media_id,
+            content_hash=submission.payload.file.sha256,
+            created_at=now,
+            deadline=now + submission.time_left,
+            retention=submission.retention,
+            source=submission.source,
+            idempotency_key=submission.idempotency_key,
+            trace_context=submission.trace_context,
+        )
+
+    async def get(self, job_id: JobId) -> JobReading | None:
+        """Return the job, or None."""
+        job = self._records.jobs.get(job_id)
+        return None if job is None else self._records.reading(job)
+
+    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        """Take up to `limit` claimable jobs, in the order of their submission."""
+        claimed: list[JobReading] = []
+        for job in self._records.unfinished():
+            if len(claimed) >= limit:
+                break
+            if (after := self._change(job.job_id, JobEvent.CLAIMED, lease=lease)) is not None:
+                claimed.append(self._records.reading(after))
+        return claimed
+
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+        """Extend the lease, if it is still the caller's."""
+        return self._change(job_id, JobEvent.RENEWED, fence=fence, lease=lease) is not None
+
+    async def release(self, job_id: JobId, *, fence: int) -> bool:
+        """Hand the job back, if it is still the caller's."""
+        if self._change(job_id, JobEvent.RELEASED, fence=fence) is None:
+            return False
+        self._records.hub.announce(Topic.JOB_PENDING)
+        return True
+
+    async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
+        """End the job as `verdict` says, if the caller still holds it."""
+        after = self._change(
+            job_id,
+            verdict.event,
+            fence=fence,
+            attempts=verdict.attempts,
+            failure_reason=verdict.failure_reason,
+            result=verdict.result,
+        )
+        if after is None:
+            return None
+        self._records.hub.announce(Topic.JOB_FINALIZED, job_id)
+        return self._records.reading(after)
+
+    async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """End those of the jobs whose deadline has passed, and return the present state of all."""
+        known = [job_id for job_id in dict.fromkeys(job_ids) if job_id in self._records.jobs]
+        for job_id in known:
+            self._expire(job_id)
+        return [self._records.reading(self._records.jobs[job_id]) for job_id in known]
+
+    async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
+        """End up to `limit` jobs whose deadline has passed."""
+        ended: list[JobId] = []
+        for job in self._records.unfinished():
+            if len(ended) >= limit:
+                break
+            if self._expire(job.job_id):
+                ended.append(job.job_id)
+        return ended
+
+    def _expire(self, job_id: JobId) -> bool:
+        if self._change(job_id, JobEvent.DEADLINE_PASSED) is None:
+            return False
+        self._records.hub.announce(Topic.JOB_FINALIZED, job_id)
+        return True
+
+    def _change(
+        self,
+        job_id: JobId,
+        event: JobEvent,
+        *,
+        fence: int | None = None,
+        lease: timedelta | None = None,
+        attempts: int = 0,
+        failure_reason: str | None = None,
+        result: JobResult | None = None,
+    ) -> Job | None:
+        """Let `event` happen to the job; return it as it is then, or None where the table forbids it."""
+        job = self._records.jobs.get(job_id)
+        if job is None:
+            return None
+        now = self._records.clock.now()
+        try:
+            after = job.apply(
+                event,
+                now=now,
+                fence=fence,
+                lease=lease,
+                attempts=attempts,
+                failure_reason=failure_reason,
+                result=result,
+            )
+        except InvalidTransition:
+            return None
+        if result is not None and after.result_expires_at is not None:
+            images = (result.image, result.preview)
+            self._records.require_announced(images)
+            self._records.store_images(images, until=after.result_expires_at)
+        self._records.replace_job(after)
+        return after

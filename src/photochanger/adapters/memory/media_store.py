@@ -1,0 +1,108 @@
+"""The bytes of files in memory."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
+from typing import BinaryIO, Final
+
+from photochanger.application.ports.storage import MediaStore, MediaWriter
+from photochanger.domain.errors import StorageUnavailable
+from photochanger.domain.media import StoredFile
+
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class MemoryMediaStore(MediaStore):
+    """Files as bytes objects under their keys; `capacity_bytes` bounds what all of them hold together."""
+
+    def __init__(self, *, capacity_bytes: int | None = None) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._files: dict[str, bytes] = {}
+        self._writers: list[_MemoryWriter] = []
+
+    @asynccontextmanager
+    async def create(self, key: str) -> AsyncIterator[MediaWriter]:
+        """Return a writer for a new file."""
+        writer = _MemoryWriter(self, key)
+        self._writers.append(writer)
+        try:
+            yield writer
+        finally:
+            self._writers.remove(writer)
+            writer.close()
+
+    @asynccontextmanager
+    async def open(self, key: str) -> AsyncIterator[BinaryIO]:
+        """Return the file's bytes as a readable file, for the time of the context."""
+        with BytesIO(self._bytes_of(key)) as file:
+            yield file
+
+    async def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to `stop`, in chunks of at most 256 KiB."""
+        content = self._bytes_of(key)[start:stop]
+        for position in range(0, len(content), _CHUNK_BYTES):
+            yield content[position : position + _CHUNK_BYTES]
+
+    @contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:
+        """Return an empty file without a name, for work in progress."""
+        with BytesIO() as file:
+            yield file
+
+    async def delete(self, key: str) -> None:
+        """Delete the file; harmless where there is none."""
+        self._files.pop(key, None)
+
+    async def keys(self) -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial."""
+        for key in {*self._files, *(writer.key for writer in self._writers)}:
+            yield key
+
+    def make_room_for(self, size_bytes: int) -> None:
+        """Raise `StorageUnavailable` where `size_bytes` more would be too many."""
+        used = sum(map(len, self._files.values())) + sum(writer.size_bytes for writer in self._writers)
+        if self._capacity_bytes is not None and used + size_bytes > self._capacity_bytes:
+            raise StorageUnavailable
+
+    def put(self, key: str, content: bytes) -> None:
+        """Make a file visible. Raises `FileExistsError` where the key has one."""
+        if key in self._files:
+            raise FileExistsError(key)
+        self._files[key] = content
+
+    def _bytes_of(self, key: str) -> bytes:
+        try:
+            return self._files[key]
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
+
+class _MemoryWriter(MediaWriter):
+    def __init__(self, store: MemoryMediaStore, key: str) -> None:
+        self.key = key
+        self._store = store
+        self._written = bytearray()
+        self._contents: list[BytesIO] = []
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._written)
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._store.make_room_for(len(chunk))
+        self._written += chunk
+
+    def contents(self) -> BinaryIO:
+        file = BytesIO(bytes(self._written))
+        self._contents.append(file)
+        return file
+
+    async def commit(self) -> StoredFile:
+        content = bytes(self._written)
+        self._store.put(self.key, content)
+        return StoredFile(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    def close(self) -> None:
+        for file in self._contents:
+            file.close()

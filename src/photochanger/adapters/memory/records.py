@@ -1,0 +1,106 @@
+"""The records that the in-memory repositories share: what a database would hold.
+
+Methods here are plain functions: inside one event loop nothing can come between two of their lines, so each
+call of a repository is a transaction of its own.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.storage import JobReading
+from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.errors import InternalError
+from photochanger.domain.job import Job, JobId
+from photochanger.domain.media import MediaId, MediaObject, MediaState, StoredImage
+from photochanger.domain.settings import Settings
+from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot, SlotConfiguration, SlotId
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRow:
+    """A media object, and when it is next offered for deletion."""
+
+    media: MediaObject
+    offer_at: datetime
+
+
+class MemoryRecords:
+    """Jobs, media rows, slots and settings, with the clock that judges them and the hub that announces."""
+
+    def __init__(self, *, clock: Clock, hub: SignalHub) -> None:
+        self.clock = clock
+        self.hub = hub
+        self.jobs: dict[JobId, Job] = {}
+        self.media: dict[MediaId, MediaRow] = {}
+        self.slots: dict[SlotId, Slot] = {slot_id: _new_slot(slot_id) for slot_id in SLOT_IDS}
+        self.settings = Settings()
+        self._unfinished: dict[JobId, None] = {}
+        self._by_key: dict[tuple[SlotId, str], JobId] = {}
+
+    def reading(self, job: Job) -> JobReading:
+        """Return a copy of the job, with the time."""
+        return JobReading(job=deepcopy(job), now=self.clock.now())
+
+    def unfinished(self) -> Iterator[Job]:
+        """Yield the jobs that are not final, in the order of their submission."""
+        for job_id in list(self._unfinished):
+            yield self.jobs[job_id]
+
+    def job_for_key(self, slot_id: SlotId, key: str | None) -> Job | None:
+        """Return the slot's job with this Idempotency-Key, or None."""
+        job_id = None if key is None else self._by_key.get((slot_id, key))
+        return None if job_id is None else self.jobs[job_id]
+
+    def add(self, job: Job) -> None:
+        """Add a new job. Raises `InternalError` where its id is taken."""
+        if job.job_id in self.jobs:
+            raise InternalError("The job id is already taken")
+        self.jobs[job.job_id] = job
+        self._unfinished[job.job_id] = None
+        if job.idempotency_key is not None:
+            self._by_key[job.slot_id, job.idempotency_key] = job.job_id
+
+    def replace_job(self, job: Job) -> None:
+        """Put the job in the place of its earlier self; a final one condemns its payload."""
+        self.jobs[job.job_id] = job
+        if job.is_finalized:
+            del self._unfinished[job.job_id]
+            self.condemn([job.payload_id])
+
+    def require_announced(self, images: Sequence[StoredImage]) -> None:
+        """Raise `InternalError` unless every image has a pending row."""
+        for image in images:
+            row = self.media.get(image.media_id)
+            if row is None or row.media.state is not MediaState.PENDING:
+                raise InternalError("A file was not announced, or its time has run out")
+
+    def store_images(self, images: Sequence[StoredImage], *, until: datetime) -> None:
+        """Mark the images' rows as stored."""
+        for image in images:
+            media = replace(
+                self.media[image.media_id].media,
+                state=MediaState.STORED,
+                expires_at=until,
+                image_type=image.info.image_type,
+                size_bytes=image.file.size_bytes,
+                sha256=image.file.sha256,
+            )
+            self.media[image.media_id] = MediaRow(media, offer_at=until)
+
+    def condemn(self, media_ids: Collection[MediaId]) -> None:
+        """Mark the files for deletion that are there and not marked yet."""
+        for media_id in media_ids:
+            row = self.media.get(media_id)
+            if row is not None and row.media.state in {MediaState.PENDING, MediaState.STORED}:
+                self.media[media_id] = MediaRow(
+                    replace(row.media, state=MediaState.DELETING),
+                    offer_at=min(row.offer_at, self.clock.now()),
+                )
+
+
+def _new_slot(slot_id: SlotId) -> Slot:
+    call = ProviderCall(provider="rehearsal", operation="photo_effect")
+    return Slot(slot_id=slot_id, configuration=SlotConfiguration(call=call))

@@ -1,0 +1,26 @@
+"""All of the storage in memory, wired together."""
+
+from photochanger.adapters.memory.clock import ManualClock
+from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
+from photochanger.adapters.memory.jobs import MemoryJobRepository
+from photochanger.adapters.memory.media import MemoryMediaRegistry
+from photochanger.adapters.memory.media_store import MemoryMediaStore
+from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.application.ports.clock import Clock
+from photochanger.application.signal_hub import SignalHub
+
+
+class MemoryStorage:
+    """Repositories over one set of records, a media store, and the signals between them.
+
+    `clock` is the store's clock, by which deadlines and leases are judged; by default one that stands still.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.signals = SignalHub()
+        self.records = MemoryRecords(clock=clock or ManualClock(), hub=self.signals)
+        self.jobs = MemoryJobRepository(self.records)
+        self.media = MemoryMediaRegistry(self.records)
+        self.slots = MemorySlotRepository(self.records)
+        self.settings = MemorySettingsRepository(self.records)
+        self.files = MemoryMediaStore()

@@ -1,0 +1,182 @@
+"""The statements behind the job repository, composed once."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from psycopg.sql import SQL, Composable, Literal
+
+from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
+from photochanger.adapters.postgres.signals import notify
+from photochanger.adapters.postgres.transitions import CLOCK, UNFINISHED, allows, change
+from photochanger.application.ports.signals import Topic
+from photochanger.domain.job import JobEvent
+from photochanger.domain.media import MediaState
+
+_COLUMNS: Final = listed(JOB_COLUMNS, table="job")
+_CHANGED: Final = listed(JOB_COLUMNS, table="changed")
+_PENDING: Final = notify(Topic.JOB_PENDING, SQL("''"))
+_FINALIZED: Final = notify(Topic.JOB_FINALIZED, SQL("changed.job_id"))
+_THE_JOB: Final = SQL("job_id = %(job_id)s FOR UPDATE")
+
+_CONDEMN_PAYLOAD: Final = SQL("""
+    condemned AS (
+        UPDATE media_object SET state = {deleting}, offer_at = least(offer_at, changed.now)
+        FROM changed
+        WHERE media_id = changed.payload_id AND media_object.state IN ({pending}, {stored})
+    )""").format(
+    deleting=Literal(MediaState.DELETING.value),
+    pending=Literal(MediaState.PENDING.value),
+    stored=Literal(MediaState.STORED.value),
+)
+
+_IMAGES: Final = SQL("""
+    image AS (
+        SELECT * FROM unnest(
+            %(media_ids)s::text[], %(image_types)s::text[], %(sizes)s::bigint[], %(hashes)s::text[]
+        ) AS image (media_id, image_type, size_bytes, sha256)
+    ), announced AS MATERIALIZED (
+        SELECT media_id FROM media_object
+        WHERE media_id = ANY(%(media_ids)s::text[]) AND state = {pending}
+        ORDER BY media_id FOR UPDATE
+    )""").format(pending=Literal(MediaState.PENDING.value))
+
+_ALL_ANNOUNCED: Final = SQL("(SELECT count(*) FROM announced) = cardinality(%(media_ids)s::text[])")
+
+
+def _store_images(*, owner: Composable, until: Composable) -> Composable:
+    return SQL("""
+    stored AS (
+        UPDATE media_object SET
+            state = {stored}, expires_at = {until}, offer_at = {until},
+            image_type = image.image_type, size_bytes = image.size_bytes, sha256 = image.sha256
+        FROM image, {owner}
+        WHERE media_object.media_id = image.media_id
+    )""").format(stored=Literal(MediaState.STORED.value), until=until, owner=owner)
+
+
+SUBMIT: Final = (
+    SQL("""
+    WITH {images}, moment AS MATERIALIZED (
+        SELECT clock_timestamp() AS now FROM announced
+    ), changed AS (
+        INSERT INTO job (
+            job_id, slot_id, slot_version, configuration, payload_id, content_hash,
+            created_at, deadline, retention, source, idempotency_key, trace_context)
+        SELECT
+            %(job_id)s, %(slot_id)s, %(slot_version)s, %(configuration)s::jsonb, media_id, %(content_hash)s,
+            now, now + %(time_left)s, %(retention)s, %(source)s, %(idempotency_key)s, %(trace_context)s
+        FROM moment, image
+        ON CONFLICT (slot_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING {columns}, created_at AS now
+    ), {store_payload}
+    SELECT changed.*, {notify} FROM changed""")
+    .format(
+        images=_IMAGES,
+        columns=_COLUMNS,
+        store_payload=_store_images(owner=SQL("changed"), until=SQL("changed.deadline + changed.retention")),
+        notify=_PENDING,
+    )
+    .as_bytes()
+)
+
+GET: Final = (
+    SQL("SELECT {columns}, clock_timestamp() AS now FROM job WHERE job_id = %(job_id)s")
+    .format(columns=_COLUMNS)
+    .as_bytes()
+)
+
+GET_MANY: Final = (
+    SQL("SELECT {columns}, clock_timestamp() AS now FROM job WHERE job_id = ANY(%(job_ids)s)")
+    .format(columns=_COLUMNS)
+    .as_bytes()
+)
+
+GET_BY_KEY: Final = (
+    SQL("""
+    SELECT {columns}, clock_timestamp() AS now FROM job
+    WHERE slot_id = %(slot_id)s AND idempotency_key = %(idempotency_key)s""")
+    .format(columns=_COLUMNS)
+    .as_bytes()
+)
+
+CLAIM: Final = (
+    SQL("WITH {change} SELECT * FROM changed ORDER BY seq")
+    .format(
+        change=change(
+            JobEvent.CLAIMED,
+            which=SQL("{} AND {} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED").format(
+                UNFINISHED, allows(JobEvent.CLAIMED, now=CLOCK)
+            ),
+            returning=SQL("job.seq, {}").format(_COLUMNS),
+        )
+    )
+    .as_bytes()
+)
+
+IS_ANYTHING_CLAIMABLE: Final = (
+    SQL("SELECT EXISTS (SELECT FROM job WHERE {} AND {}) AS claimable")
+    .format(UNFINISHED, allows(JobEvent.CLAIMED, now=CLOCK))
+    .as_bytes()
+)
+
+RENEW: Final = (
+    SQL("WITH {} SELECT seq FROM changed")
+    .format(change(JobEvent.RENEWED, which=_THE_JOB, returning=SQL("job.seq")))
+    .as_bytes()
+)
+
+RELEASE: Final = (
+    SQL("WITH {} SELECT seq, {} FROM changed")
+    .format(change(JobEvent.RELEASED, which=_THE_JOB, returning=SQL("job.seq")), _PENDING)
+    .as_bytes()
+)
+
+
+def _finalize(event: JobEvent) -> bytes:
+    return (
+        SQL("""
+        WITH {images}, {change}, {store_result}, {condemn}
+        SELECT EXISTS (SELECT FROM allowed) AS was_allowed, told.*
+        FROM (SELECT) AS always LEFT JOIN (SELECT changed.*, {notify} FROM changed) AS told ON true""")
+        .format(
+            images=_IMAGES,
+            change=change(
+                event,
+                which=_THE_JOB,
+                returning=SQL("{}, job.result_expires_at").format(_COLUMNS),
+                only_if=_ALL_ANNOUNCED,
+            ),
+            store_result=_store_images(owner=SQL("changed"), until=SQL("changed.result_expires_at")),
+            condemn=_CONDEMN_PAYLOAD,
+            notify=_FINALIZED,
+        )
+        .as_bytes()
+    )
+
+
+FINALIZE: Final[Mapping[JobEvent, bytes]] = {
+    event: _finalize(event)
+    for event in (JobEvent.SUCCEEDED, JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED)
+}
+
+
+def _expire(which: Composable) -> bytes:
+    return (
+        SQL("WITH {change}, {condemn} SELECT changed.*, {notify} FROM changed")
+        .format(
+            change=change(JobEvent.DEADLINE_PASSED, which=which, returning=_COLUMNS),
+            condemn=_CONDEMN_PAYLOAD,
+            notify=_FINALIZED,
+        )
+        .as_bytes()
+    )
+
+
+EXPIRE: Final = _expire(SQL("job_id = ANY(%(job_ids)s) ORDER BY seq FOR UPDATE"))
+
+EXPIRE_OVERDUE: Final = _expire(
+    # Unlike clock_timestamp(), statement_timestamp() can be looked up in an index; the judgement comes after.
+    SQL(
+        "{} AND deadline <= statement_timestamp() ORDER BY deadline LIMIT %(limit)s FOR UPDATE SKIP LOCKED"
+    ).format(UNFINISHED)
+)

@@ -1,0 +1,173 @@
+"""Jobs and their queue in PostgreSQL."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from psycopg.rows import DictRow
+
+from photochanger.adapters.postgres import job_statements as statements
+from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
+from photochanger.adapters.postgres.rows import reading_from, stored_images, to_json
+from photochanger.application.ports.signals import Topic
+from photochanger.application.ports.storage import (
+    JobReading,
+    JobRepository,
+    JobSubmission,
+    Submitted,
+    Verdict,
+)
+from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.errors import IdempotencyKeyReused, InternalError
+from photochanger.domain.job import JobId
+from photochanger.domain.media import StoredImage
+
+_FIRST_PAUSE_SEC: Final = 0.001
+_LONGEST_PAUSE_SEC: Final = 0.05
+
+
+class PostgresJobRepository(JobRepository):
+    """Jobs as rows; the queue is the unfinished ones in the order of their number.
+
+    Signals reach other processes with the commit (`pg_notify`), and this one, through `hub`, right after it.
+    """
+
+    def __init__(self, pool: Pool, hub: SignalHub) -> None:
+        self._pool = pool
+        self._hub = hub
+
+    async def submit(self, submission: JobSubmission) -> Submitted:
+        """Make the job and mark its payload as stored."""
+        row = await fetch_one(self._pool, statements.SUBMIT, _submission_parameters(submission))
+        if row is None:
+            return Submitted(reading=await self._earlier(submission), replayed=True)
+        self._hub.announce(Topic.JOB_PENDING)
+        return Submitted(reading=reading_from(row), replayed=False)
+
+    async def _earlier(self, submission: JobSubmission) -> JobReading:
+        row = await fetch_one(
+            self._pool,
+            statements.GET_BY_KEY,
+            {"slot_id": submission.slot.slot_id, "idempotency_key": submission.idempotency_key},
+        )
+        if row is None:
+            raise InternalError("The photo's file was not announced, or its time has run out")
+        reading = reading_from(row)
+        if reading.job.content_hash != submission.payload.file.sha256:
+            raise IdempotencyKeyReused
+        return reading
+
+    async def get(self, job_id: JobId) -> JobReading | None:
+        """Return the job, or None."""
+        row = await fetch_one(self._pool, statements.GET, {"job_id": job_id})
+        return None if row is None else reading_from(row)
+
+    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        """Take up to `limit` claimable jobs, in the order of their submission.
+
+        `SKIP LOCKED` can come back empty while a job waits: the row it saw is locked by a claimer that takes
+        its neighbour. So an empty answer counts only when a look without locks finds nothing either.
+        """
+        pause = _FIRST_PAUSE_SEC
+        while limit > 0:
+            claimed = await self._claim_visible(limit, lease)
+            if claimed or not await self._is_anything_claimable():
+                return claimed
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
+        return []
+
+    async def _claim_visible(self, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        statement = asyncio.ensure_future(
+            fetch_all(self._pool, statements.CLAIM, {"limit": limit, "lease": lease})
+        )
+        try:
+            rows = await asyncio.shield(statement)
+        except asyncio.CancelledError:
+            await self._undo(statement)
+            raise
+        return [reading_from(row) for row in rows]
+
+    async def _undo(self, statement: asyncio.Future[Sequence[DictRow]]) -> None:
+        """Hand back what a cancelled claim took, or nobody would know of it until its lease lapsed."""
+        [rows] = await asyncio.gather(statement, return_exceptions=True)
+        if not isinstance(rows, BaseException):
+            for reading in map(reading_from, rows):
+                await self.release(reading.job.job_id, fence=reading.job.fence)
+
+    async def _is_anything_claimable(self) -> bool:
+        row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {})
+        return row is not None and bool(row["claimable"])
+
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+        """Extend the lease, if it is still the caller's."""
+        parameters = {"job_id": job_id, "fence": fence, "lease": lease}
+        return await fetch_one(self._pool, statements.RENEW, parameters) is not None
+
+    async def release(self, job_id: JobId, *, fence: int) -> bool:
+        """Hand the job back, if it is still the caller's."""
+        parameters = {"job_id": job_id, "fence": fence}
+        if await fetch_one(self._pool, statements.RELEASE, parameters) is None:
+            return False
+        self._hub.announce(Topic.JOB_PENDING)
+        return True
+
+    async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
+        """End the job as `verdict` says, if the caller still holds it."""
+        parameters = {"job_id": job_id, "fence": fence, **_verdict_parameters(verdict)}
+        row = await fetch_one(self._pool, statements.FINALIZE[verdict.event], parameters)
+        if row is None or not row["was_allowed"]:
+            return None
+        if row["job_id"] is None:
+            raise InternalError("A file of the result was not announced, or its time has run out")
+        self._hub.announce(Topic.JOB_FINALIZED, job_id)
+        return reading_from(row)
+
+    async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """End those of the jobs whose deadline has passed, and return the present state of all."""
+        ended = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)})
+        readings = [reading_from(row) for row in ended]
+        others = set(job_ids) - {reading.job.job_id for reading in readings}
+        for reading in readings:
+            self._hub.announce(Topic.JOB_FINALIZED, reading.job.job_id)
+        if others:
+            rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(others)})
+            readings.extend(reading_from(row) for row in rows)
+        return readings
+
+    async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
+        """End up to `limit` jobs whose deadline has passed."""
+        rows = await fetch_all(self._pool, statements.EXPIRE_OVERDUE, {"limit": limit})
+        ended = [JobId(row["job_id"]) for row in rows]
+        for job_id in ended:
+            self._hub.announce(Topic.JOB_FINALIZED, job_id)
+        return ended
+
+
+def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:
+    return {
+        "job_id": submission.job_id,
+        "slot_id": submission.slot.slot_id,
+        "slot_version": submission.slot.version,
+        "configuration": to_json(submission.slot.configuration),
+        "content_hash": submission.payload.file.sha256,
+        "time_left": submission.time_left,
+        "retention": submission.retention,
+        "source": submission.source.value,
+        "idempotency_key": submission.idempotency_key,
+        "trace_context": submission.trace_context,
+        **stored_images([submission.payload]),
+    }
+
+
+def _verdict_parameters(verdict: Verdict) -> Mapping[str, object]:
+    images: list[StoredImage] = []
+    if verdict.result is not None:
+        images = [verdict.result.image, verdict.result.preview]
+    return {
+        "attempts": verdict.attempts,
+        "failure_reason": verdict.failure_reason,
+        "result": None if verdict.result is None else to_json(verdict.result),
+        **stored_images(images),
+    }

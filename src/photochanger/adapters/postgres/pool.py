@@ -1,0 +1,95 @@
+"""Connections: how many, how patient, and checked before they are used."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from photochanger.adapters.postgres.errors import translate_errors
+
+Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+_SERVER_SETTINGS: Final[Mapping[str, str]] = {
+    "timezone": "UTC",
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+_RECONNECT_TIMEOUT_SEC: Final = 2.0
+"""Short, because the pool's pauses between two attempts double until then: a server that is back is found
+within a second or so, not after half a minute."""
+
+
+def connection_options(dsn: str, *, application_name: str) -> dict[str, Any]:
+    """Return the arguments that every connection of ours is opened with, beside the DSN.
+
+    Time-outs and time zone are set by the server from the first statement on. Options that the DSN brings
+    come later in the list, and win.
+    """
+    ours = " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items())
+    theirs = conninfo_to_dict(dsn).get("options") or ""
+    return {
+        "autocommit": True,
+        "application_name": application_name,
+        "connect_timeout": 2,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "options": f"{ours} {theirs}".strip(),
+    }
+
+
+def create_pool(
+    dsn: str,
+    *,
+    min_size: int = 2,
+    max_size: int = 10,
+    timeout_sec: float = 2.5,
+    application_name: str = "photochanger",
+) -> Pool:
+    """Return a pool that is not open yet; whoever composes the program opens and closes it.
+
+    Connections are in autocommit and checked before each use, so that a restart of the server goes
+    unnoticed. Who gets no connection within `timeout_sec` is told `DatabaseUnavailable`.
+    """
+    options = connection_options(dsn, application_name=application_name)
+    return AsyncConnectionPool(
+        dsn,
+        connection_class=AsyncConnection[DictRow],
+        kwargs={**options, "row_factory": dict_row},
+        min_size=min_size,
+        max_size=max_size,
+        timeout=timeout_sec,
+        reconnect_timeout=_RECONNECT_TIMEOUT_SEC,
+        check=AsyncConnectionPool.check_connection,
+        name=application_name,
+        open=False,
+    )
+
+
+async def fetch_all(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> Sequence[DictRow]:
+    """Run one statement on a connection of its own, and return its rows."""
+    with translate_errors():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall()
+
+
+async def fetch_one(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> DictRow | None:
+    """Run one statement on a connection of its own, and return its first row, if it has one."""
+    with translate_errors():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchone()
+
+
+async def execute(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> int:
+    """Run one statement on a connection of its own, and return how many rows it touched."""
+    with translate_errors():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return cursor.rowcount

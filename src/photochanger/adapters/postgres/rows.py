@@ -1,0 +1,41 @@
+"""Rows to domain values and back; msgspec reads and writes the domain's own dataclasses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Final
+
+import msgspec
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composed, Identifier
+
+from photochanger.application.ports.storage import JobReading
+from photochanger.domain.job import Job
+from photochanger.domain.media import MediaObject, StoredImage
+
+JOB_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(Job))
+MEDIA_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(MediaObject))
+
+
+def listed(columns: Sequence[str], *, table: str) -> Composed:
+    """Return the columns as they follow SELECT or RETURNING, each with its table."""
+    return SQL(", ").join(Identifier(table, column) for column in columns)
+
+
+def reading_from(row: DictRow) -> JobReading:
+    """Return the job in a row that holds its columns and `now`."""
+    return JobReading(job=msgspec.convert(row, Job), now=row["now"])
+
+
+def to_json(value: object) -> str:
+    """Return a value of the domain as the JSON document of a jsonb column."""
+    return msgspec.json.encode(value).decode()
+
+
+def stored_images(images: Sequence[StoredImage]) -> Mapping[str, object]:
+    """Return images as the parallel arrays of a statement that marks their rows as stored."""
+    return {
+        "media_ids": [image.media_id for image in images],
+        "image_types": [image.info.image_type.value for image in images],
+        "sizes": [image.file.size_bytes for image in images],
+        "hashes": [image.file.sha256 for image in images],
+    }

@@ -1,0 +1,126 @@
+"""The state machine's table as SQL.
+
+Every change of a job has the same four steps, as one statement:
+
+    locked   the rows, locked; whatever another writer did meanwhile is seen
+    judged   the clock, read once per row, after its lock was gained
+    allowed  those of them for which the table holds a transition
+    changed  the rows after it
+
+Judging a locked row by a clock that is read after the lock makes a change the exact mirror of `Job.apply`:
+a writer that had to wait, even for one that changed nothing, cannot succeed by a time that has passed.
+Only `TRANSITIONS` says what is allowed; `GUARDS` says how each guard reads in SQL.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from photochanger.domain.job import (
+    FAILURE_REASON_OF,
+    FINAL_STATES,
+    MAX_CLAIMS,
+    TRANSITIONS,
+    Guard,
+    JobEvent,
+    JobState,
+    Transition,
+)
+
+GUARDS: Final[Mapping[Guard, SQL]] = {
+    Guard.BEFORE_DEADLINE: SQL("{now} < deadline"),
+    Guard.DEADLINE_REACHED: SQL("{now} >= deadline"),
+    Guard.LEASE_HELD: SQL("fence = %(fence)s AND {now} < lease_expires_at"),
+    Guard.LEASE_LAPSED: SQL("{now} >= lease_expires_at"),
+    Guard.CLAIMS_LEFT: SQL("fence < {max_claims}"),
+}
+
+CLOCK: Final = SQL("clock_timestamp()")
+_JUDGED_AT: Final = SQL("now")
+
+UNFINISHED: Final = SQL("state IN ({})").format(
+    SQL(", ").join(Literal(state.value) for state in JobState if state not in FINAL_STATES)
+)
+"""The condition of the partial indexes; a statement that repeats it is served by them."""
+
+_ALWAYS: Final = SQL("true")
+_AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
+
+_EFFECTS: Final[Mapping[JobEvent, SQL]] = {
+    JobEvent.CLAIMED: SQL(
+        "fence = job.fence + 1, lease_expires_at = allowed.now + %(lease)s,"
+        " started_at = coalesce(job.started_at, {at})"
+    ),
+    JobEvent.RENEWED: SQL("lease_expires_at = allowed.now + %(lease)s"),
+    JobEvent.RELEASED: SQL("lease_expires_at = NULL"),
+    JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
+    JobEvent.PROVIDER_FAILED: SQL("attempts = %(attempts)s, failure_reason = %(failure_reason)s"),
+    JobEvent.INTERNALLY_FAILED: SQL("attempts = %(attempts)s, failure_reason = %(failure_reason)s"),
+    **dict.fromkeys(FAILURE_REASON_OF, SQL("failure_reason = {reason}")),
+}
+"""What an event writes beside the state, as `Job.apply` does."""
+
+
+def rows_of(event: JobEvent) -> tuple[Transition, ...]:
+    """Return the rows of the table for `event`."""
+    return tuple(row for row in TRANSITIONS if row.event is event)
+
+
+def allows(event: JobEvent, *, now: Composable = _JUDGED_AT) -> Composed:
+    """Return the condition under which the table lets `event` happen to a row at `now`."""
+    conditions = []
+    for row in rows_of(event):
+        guards = [
+            GUARDS[guard].format(now=now, max_claims=Literal(MAX_CLAIMS)) for guard in sorted(row.guards)
+        ]
+        source = SQL("state = {}").format(Literal(row.source.value))
+        conditions.append(SQL("({})").format(SQL(" AND ").join([source, *guards])))
+    return SQL("({})").format(SQL(" OR ").join(conditions))
+
+
+def change(
+    event: JobEvent, *, which: Composable, returning: Composable, only_if: Composable = _ALWAYS
+) -> Composed:
+    """Return the common table expressions that let `event` happen to the jobs that `which` selects.
+
+    `which` follows WHERE and may order, limit and skip; the rows are locked. `changed` holds the columns
+    `returning` and `now`, the moment of each change. `only_if` is a further condition that needs no lock.
+    """
+    sources = SQL(", ").join(Literal(row.source.value) for row in rows_of(event))
+    return SQL("""
+        locked AS MATERIALIZED (
+            SELECT seq, state, fence, deadline, lease_expires_at, started_at, created_at
+            FROM job WHERE state IN ({sources}) AND {which}
+        ), judged AS MATERIALIZED (
+            SELECT *, clock_timestamp() AS now FROM locked
+        ), allowed AS MATERIALIZED (
+            SELECT * FROM judged WHERE {allowed}
+        ), changed AS (
+            UPDATE job SET state = {target}, {effects}
+            FROM allowed WHERE job.seq = allowed.seq AND {only_if}
+            RETURNING {returning}, allowed.now
+        )""").format(
+        sources=sources,
+        which=which,
+        allowed=allows(event),
+        target=_target(event),
+        effects=_effects(event),
+        only_if=only_if,
+        returning=returning,
+    )
+
+
+def _target(event: JobEvent) -> Composed:
+    arms = [
+        SQL("WHEN {} THEN {}").format(Literal(row.source.value), Literal(row.target.value))
+        for row in rows_of(event)
+    ]
+    return SQL("CASE allowed.state {} END").format(SQL(" ").join(arms))
+
+
+def _effects(event: JobEvent) -> Composed:
+    effects = [_EFFECTS[event].format(at=_AT, reason=Literal(FAILURE_REASON_OF.get(event)))]
+    if all(row.target in FINAL_STATES for row in rows_of(event)):
+        effects.append(SQL("finalized_at = {at}, lease_expires_at = NULL").format(at=_AT))
+    return SQL(", ").join(effects)
