@@ -1,0 +1,323 @@
+"""The media store in a folder: local, or shared by several machines.
+
+A key `payload/ab/ab12…` is the file of that path below the root. It is written as `….part` beside its final
+name, so that `delete` finds what a killed writer left, and becomes visible by a hard link, which never
+replaces a file. Symbolic links below the root are not followed.
+
+Chunks are written and read on the event loop: a page-cache copy of 256 KiB takes less time than a change of
+threads. What waits for the disk (fsync, link, listing) runs in threads.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from photochanger.application.ports.storage import MediaStore, MediaWriter
+from photochanger.domain.errors import StorageUnavailable
+from photochanger.domain.media import StoredFile
+
+CHUNK_BYTES: Final = 256 * 1024
+
+_PART: Final = ".part"
+_SCRATCH: Final = "scratch"
+_FILE_MODE: Final = 0o600
+_FOLDER_MODE: Final = 0o700
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_KEY = re.compile(r"([a-z]+(?:_[a-z]+)*)/([0-9a-f]{2})/(\2[0-9a-f]{30})")
+
+
+class FilesystemMediaStore(MediaStore):
+    """Keeps files below `root`, which only this user can read. Call `check` before the first use."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
+
+    def check(self) -> None:
+        """Make the folders that are missing, and try what every write needs.
+
+        Raises `StorageUnavailable` with one sentence that says what is wrong; it does not name the folder.
+        """
+        try:
+            (self._root / _SCRATCH).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            self._try_to_publish()
+        except OSError as error:
+            reason = os.strerror(error.errno or errno.EIO)
+            raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
+
+    def _try_to_publish(self) -> None:
+        with _opened_folder(self._root) as folder:
+            name = f".check-{secrets.token_hex(8)}"
+            file = _create_part(folder, name)
+            try:
+                os.write(file, b"writable")
+                _publish(file, folder, name)
+            finally:
+                os.close(file)
+                _withdraw(folder, name)
+
+    @asynccontextmanager
+    async def create(self, key: str) -> AsyncIterator[MediaWriter]:
+        """Return a writer for a new file; see the port."""
+        path, name = self._split(key)
+        with _translated():
+            folder = await self._folder_for_writing(path)
+        try:
+            with _translated():
+                file = _create_part(folder, name)
+        except BaseException:
+            os.close(folder)
+            raise
+        writer = _Writer(file, folder, name, self._threads)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    async def _folder_for_writing(self, path: Path) -> int:
+        try:
+            return self._open_folder(path)
+        except FileNotFoundError:
+            await asyncio.wrap_future(self._threads.submit(self._make_folder, path))
+            return self._open_folder(path)
+
+    def _make_folder(self, path: Path) -> None:
+        for folder in (self._root, self._root / path.parent, self._root / path):
+            with suppress(FileExistsError):
+                folder.mkdir(mode=_FOLDER_MODE)
+                with _opened_folder(folder.parent) as parent:
+                    os.fsync(parent)
+
+    @asynccontextmanager
+    async def open(self, key: str) -> AsyncIterator[BinaryIO]:
+        """Return the file's bytes as a readable file; see the port."""
+        with os.fdopen(self._open_file(key), "rb") as file:
+            yield file
+
+    async def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to `stop` in chunks of at most 256 KiB; see the port."""
+        file = self._open_file(key)
+        try:
+            while stop is None or start < stop:
+                wanted = CHUNK_BYTES if stop is None else min(CHUNK_BYTES, stop - start)
+                with _translated():
+                    chunk = os.pread(file, wanted, start)
+                if not chunk:
+                    return
+                start += len(chunk)
+                yield chunk
+        finally:
+            os.close(file)
+
+    def _open_file(self, key: str) -> int:
+        path, name = self._split(key)
+        with _translated():
+            folder = self._open_folder(path)
+            try:
+                return _open_regular(folder, name)
+            finally:
+                os.close(folder)
+
+    @contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:
+        """Return an empty file without a name; see the port."""
+        folder = self._root / _SCRATCH
+        with _translated():
+            try:
+                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed below, whatever is unwritten
+            except FileNotFoundError:
+                folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        try:
+            yield file
+        finally:
+            with suppress(OSError):  # bytes that find no room at the end are not wanted any more
+                file.close()
+
+    async def delete(self, key: str) -> None:
+        """Delete the file and its unfinished part, if there are any; see the port."""
+        path, name = self._split(key)
+        with _translated(), suppress(FileNotFoundError):
+            folder = self._open_folder(path)
+            try:
+                _withdraw(folder, name)
+            finally:
+                os.close(folder)
+
+    async def keys(self) -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial; see the port."""
+        for kind in await self._in_thread(Path()):
+            for shard in await self._in_thread(Path(kind)):
+                names = await self._in_thread(Path(kind, shard), files=True)
+                for name in {name.removesuffix(_PART) for name in names}:
+                    if _KEY.fullmatch(key := f"{kind}/{shard}/{name}"):
+                        yield key
+
+    async def _in_thread(self, path: Path, *, files: bool = False) -> list[str]:
+        return await asyncio.wrap_future(self._threads.submit(self._listed, path, files=files))
+
+    def _listed(self, path: Path, *, files: bool) -> list[str]:
+        with _translated(), os.scandir(self._root / path) as entries:
+            return [
+                entry.name
+                for entry in entries
+                if (entry.is_file if files else entry.is_dir)(follow_symlinks=False)
+            ]
+
+    def _split(self, key: str) -> tuple[Path, str]:
+        if not (match := _KEY.fullmatch(key)):
+            raise ValueError("not a key of the media store")
+        return Path(match[1], match[2]), match[3]
+
+    def _open_folder(self, path: Path) -> int:
+        with _opened_folder(self._root) as root:
+            parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+        try:
+            return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+class _Writer(MediaWriter):
+    """Owns the descriptors of the part and its folder, until it is closed or a thread takes them over."""
+
+    def __init__(self, file: int, folder: int, name: str, threads: ThreadPoolExecutor) -> None:
+        self._file = file
+        self._folder = folder
+        self._name = name
+        self._threads = threads
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._readers = ExitStack()
+        self._usable = True
+        self._committed = False
+        self._left_to_thread = False
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._require_usable()
+        rest = memoryview(chunk).cast("B")
+        self._usable = False
+        with _translated():
+            self._hash.update(rest)
+            while rest:
+                written = os.write(self._file, rest)
+                self._size += written
+                rest = rest[written:]
+        self._usable = True
+
+    def contents(self) -> BinaryIO:
+        name = self._name if self._committed else self._name + _PART
+        with _translated():
+            return self._readers.enter_context(os.fdopen(_open_regular(self._folder, name), "rb"))
+
+    async def commit(self) -> StoredFile:
+        self._require_usable()
+        self._usable = False
+        publishing = self._threads.submit(_publish, self._file, self._folder, self._name)
+        try:
+            with _translated():
+                await asyncio.wrap_future(publishing)
+        except asyncio.CancelledError:
+            self._left_to_thread = True
+            publishing.add_done_callback(self._undo)
+            raise
+        self._committed = True
+        return StoredFile(size_bytes=self._size, sha256=self._hash.hexdigest())
+
+    def close(self) -> None:
+        """Leave nothing behind but what was committed."""
+        self._readers.close()
+        if not self._left_to_thread:
+            self._release(keep=self._committed)
+
+    def _undo(self, publishing: Future[None]) -> None:
+        # Nobody learned that the file was stored: it must not be there. A disk that hangs in fsync hangs
+        # this thread, and not the caller who gave up.
+        if publishing.cancelled() or publishing.exception() is not None:
+            self._release(keep=False)
+            return
+        with suppress(OSError):
+            os.unlink(self._name, dir_fd=self._folder)
+        self._release(keep=True)
+
+    def _release(self, *, keep: bool) -> None:
+        with suppress(OSError):
+            if not keep:
+                os.unlink(self._name + _PART, dir_fd=self._folder)
+        os.close(self._file)
+        os.close(self._folder)
+
+    def _require_usable(self) -> None:
+        if not self._usable:
+            raise StorageUnavailable("The file could not be written")
+
+
+def _create_part(folder: int, name: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name + _PART, flags, _FILE_MODE, dir_fd=folder)
+
+
+def _publish(file: int, folder: int, name: str) -> None:
+    """Make the part durable, then visible, then its visibility durable."""
+    os.fsync(file)
+    os.link(name + _PART, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    try:
+        os.unlink(name + _PART, dir_fd=folder)
+        os.fsync(folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _withdraw(folder: int, name: str) -> None:
+    for each in (name + _PART, name):
+        with suppress(FileNotFoundError):
+            os.unlink(each, dir_fd=folder)
+
+
+def _open_regular(folder: int, name: str) -> int:
+    # O_NONBLOCK: a FIFO in the folder must not make the process wait for its writer.
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(errno.ENOENT, "not a file of the media store") from error
+        raise
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    raise FileNotFoundError(errno.ENOENT, "not a file of the media store")
+
+
+@contextmanager
+def _opened_folder(path: Path) -> Iterator[int]:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the system reports into what the port promises."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        message = "There is no room in the media store" if error.errno in _NO_ROOM else None
+        raise StorageUnavailable(message) from error

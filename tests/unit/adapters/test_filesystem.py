@@ -1,0 +1,341 @@
+import asyncio
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from photochanger.adapters.filesystem import FilesystemMediaStore
+from photochanger.domain.errors import StorageUnavailable
+from photochanger.testing.media_store import BYTES, a_key, fetch, is_absent, listed, put
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "media of the booth – фото"
+
+
+@pytest.fixture
+def store(root: Path) -> FilesystemMediaStore:
+    store = FilesystemMediaStore(root)
+    store.check()
+    return store
+
+
+def files_below(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if not path.is_dir()]
+
+
+def folders_below(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_dir()]
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_only_the_owner_can_read(store: FilesystemMediaStore, root: Path) -> None:
+    await put(store, a_key())
+    assert {path.stat().st_mode & 0o777 for path in files_below(root)} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in folders_below(root)} == {0o700}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "payload",
+        "payload/ab",
+        f"payload/ac/{'ab' * 16}",
+        f"payload/ab/{'ab' * 15}",
+        f"payload/ab/{'ab' * 16}.part",
+        f"payload/ab/{'ab' * 16}\n",
+        f"../payload/ab/{'ab' * 16}",
+        f"/payload/ab/{'ab' * 16}",
+        f"Payload/ab/{'ab' * 16}",
+        f"payload/ab/../ab/{'ab' * 16}",
+        "payload/\u0660\u0660/" + "\u0660" * 32,
+    ],
+)
+async def test_no_path_is_made_of_anything_but_a_key(store: FilesystemMediaStore, key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        await put(store, key)
+    with pytest.raises(ValueError, match="not a key"):
+        await fetch(store, key)
+    with pytest.raises(ValueError, match="not a key"):
+        await store.delete(key)
+
+
+async def test_a_symlink_in_place_of_a_file_is_not_followed(
+    store: FilesystemMediaStore, root: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    await put(store, a_key())
+    (root / a_key()).unlink()
+    (root / a_key()).symlink_to(secret)
+    assert await is_absent(store, a_key())
+    assert await listed(store) == []
+    with pytest.raises(FileExistsError):
+        await put(store, a_key())
+    await store.delete(a_key())
+    assert secret.read_bytes() == b"secret"
+
+
+async def test_a_symlink_in_place_of_a_part_is_not_followed(
+    store: FilesystemMediaStore, root: Path, tmp_path: Path
+) -> None:
+    await put(store, a_key())
+    await store.delete(a_key())
+    (root / f"{a_key()}.part").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        await put(store, a_key())
+    assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_a_symlink_in_place_of_a_folder_is_not_followed(
+    store: FilesystemMediaStore, root: Path, tmp_path: Path
+) -> None:
+    await put(store, a_key())
+    (root / "payload").rename(tmp_path / "elsewhere")
+    (root / "payload").symlink_to(tmp_path / "elsewhere")
+    for attempt in (fetch(store, a_key()), put(store, a_key(2)), store.delete(a_key())):
+        with pytest.raises(StorageUnavailable):
+            await attempt
+    assert (tmp_path / "elsewhere" / a_key().removeprefix("payload/")).read_bytes() == BYTES
+
+
+async def test_a_fifo_in_place_of_a_file_does_not_block(store: FilesystemMediaStore, root: Path) -> None:
+    await put(store, a_key())
+    (root / a_key()).unlink()
+    os.mkfifo(root / a_key())
+    assert await is_absent(store, a_key())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "open"])
+async def test_a_failing_disk_is_reported_and_leaves_nothing(
+    store: FilesystemMediaStore, root: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    await put(store, a_key(1))
+    before = open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(StorageUnavailable) as caught:
+            await put(store, a_key(2))
+    assert str(root) not in caught.value.message
+    assert open_descriptors() == before
+    assert await listed(store) == [a_key(1)]
+    await put(store, a_key(2))
+
+
+async def test_a_write_that_failed_half_way_cannot_be_committed(
+    store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    room = [100, 0]
+
+    def write(file: int, data: bytes) -> int:
+        if left := room.pop(0):
+            return real(file, data[:left])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with store.create(a_key()) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", write)
+            with pytest.raises(StorageUnavailable):
+                await writer.write(BYTES)
+        with pytest.raises(StorageUnavailable):
+            await writer.commit()
+    assert await listed(store) == []
+
+
+MOUNT_AND_RUN = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$0"'
+
+FILL_A_SMALL_DISK = """
+import asyncio, sys
+from pathlib import Path
+from photochanger.adapters.filesystem import FilesystemMediaStore
+from photochanger.domain.errors import StorageUnavailable
+from photochanger.testing.media_store import a_key, fetch, listed, put
+
+async def main():
+    store = FilesystemMediaStore(Path(sys.argv[1]))
+    store.check()
+    await put(store, a_key(1), b"x" * 600_000)
+    try:
+        await put(store, a_key(2), b"x" * 600_000)
+    except StorageUnavailable:
+        print("full")
+    assert await listed(store) == [a_key(1)]
+    await store.delete(a_key(1))
+    await put(store, a_key(2), b"x" * 600_000)
+    print("healed", len(await fetch(store, a_key(2))))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting needs root")
+def test_a_full_disk_is_reported_and_heals(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", MOUNT_AND_RUN, str(tmp_path), sys.executable, FILL_A_SMALL_DISK],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if "mount:" in done.stderr:
+        pytest.skip("mounting is not allowed here")
+    assert done.stdout.split() == ["full", "healed", "600000"], done.stderr
+
+
+WRITE_UNTIL_KILLED = """
+import asyncio, sys
+from pathlib import Path
+from photochanger.adapters.filesystem import FilesystemMediaStore
+from photochanger.testing.media_store import BYTES, a_key
+
+async def main():
+    store = FilesystemMediaStore(Path(sys.argv[1]))
+    with store.scratch() as scratch:
+        scratch.write(BYTES)
+        async with store.create(a_key()) as writer:
+            await writer.write(BYTES)
+            print("written", flush=True)
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def kill_a_writer(root: Path) -> None:
+    command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        writer.send_signal(signal.SIGKILL)
+
+
+async def test_what_a_killed_writer_left_is_listed_and_deleted(
+    store: FilesystemMediaStore, root: Path
+) -> None:
+    kill_a_writer(root)
+    assert [path.suffix for path in files_below(root)] == [".part"]
+    assert await is_absent(store, a_key())
+    assert await listed(store) == [a_key()]
+    await store.delete(a_key())
+    assert files_below(root) == []
+    await put(store, a_key())
+
+
+def wait_for_descriptors(count: int) -> None:
+    end = time.monotonic() + 5
+    while open_descriptors() > count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+async def test_cancelling_a_commit_is_prompt_and_leaves_no_file(
+    store: FilesystemMediaStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(store, a_key(1))
+    before = open_descriptors()
+    syncing, disk_wakes, real = threading.Event(), threading.Event(), os.fsync
+
+    def hang(file: int) -> None:
+        syncing.set()
+        disk_wakes.wait(10)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", hang)
+    task = asyncio.create_task(put(store, a_key(2)))
+    await asyncio.to_thread(syncing.wait)
+    task.cancel()
+    start = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - start < 1
+    disk_wakes.set()
+    await asyncio.to_thread(wait_for_descriptors, before)
+    assert await listed(store) == [a_key(1)]
+
+
+async def test_memory_does_not_grow_with_the_file(store: FilesystemMediaStore) -> None:
+    tracemalloc.start()
+    try:
+        async with store.create(a_key()) as writer:
+            for _ in range(64):
+                await writer.write(BYTES)
+            await writer.commit()
+        async for _chunk in store.read(a_key()):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 2 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+async def test_nothing_leaks_descriptors(store: FilesystemMediaStore) -> None:
+    await put(store, a_key())
+    before = open_descriptors()
+    for number in range(2, 20):
+        await put(store, a_key(number))
+        await fetch(store, a_key(number))
+        async with store.open(a_key(number)), store.create(a_key(100)) as writer:
+            writer.contents()
+        await store.delete(a_key(number))
+    assert open_descriptors() == before
+
+
+async def test_scratch_has_no_name(store: FilesystemMediaStore, root: Path) -> None:
+    with store.scratch() as file:
+        file.write(BYTES)
+        file.flush()
+        assert files_below(root) == []
+
+
+async def test_scratch_needs_no_check(root: Path) -> None:
+    with FilesystemMediaStore(root).scratch() as file:
+        assert file.read() == b""
+
+
+async def test_foreign_files_are_ignored(store: FilesystemMediaStore, root: Path) -> None:
+    await put(store, a_key())
+    (root / "README").write_text("mine")
+    (root / a_key()).with_name("README").write_text("mine")
+    assert await listed(store) == [a_key()]
+
+
+async def test_check_leaves_nothing(store: FilesystemMediaStore, root: Path) -> None:
+    store.check()
+    assert files_below(root) == []
+
+
+def test_check_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageUnavailable) as caught:
+        FilesystemMediaStore(tmp_path / "file" / "media").check()
+    assert caught.value.message == "The media folder cannot be used: Not a directory"
+
+
+def test_check_notices_a_folder_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises(StorageUnavailable, match="Operation not permitted"):
+        FilesystemMediaStore(root).check()
+    assert files_below(root) == []
