@@ -10,7 +10,6 @@ from photochanger.application.await_outcome import error_of
 from photochanger.application.ports import JobReading
 from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import InvalidRequest, PhotoChangerError
-from photochanger.domain.job import Job
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.heads import only_query
@@ -55,11 +54,9 @@ class BoothAnswer:
             raise JobFailed.of(reading.job, error) from error
 
     async def _picture(self, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
-        headers = self._headers(result.job, replayed=replayed) | {
+        headers = self._headers(result, replayed=replayed) | {
             "Content-Type": result.image.info.image_type.value,
             "Content-Length": str(result.image.file.size_bytes),
-            "X-Result-Expires-At": rfc3339(result.expires_at),
-            "X-Result-Source": result.source.value,
         }
         return StreamedResponse(headers, await from_first_chunk(self._open_result.read(result)))
 
@@ -68,23 +65,24 @@ class BoothAnswer:
     ) -> StreamedResponse:
         result = opened(reading)
         document = msgspec.json.encode(PhotoOutcome.of(result, self._links, replayed=replayed))
-        headers = self._headers(result.job, replayed=replayed) | {"Content-Type": JSON}
+        headers = self._headers(result, replayed=replayed) | {"Content-Type": JSON}
         if inline is None:
             return StreamedResponse(headers | {"Content-Length": str(len(document))}, _just(document))
         shown = opened(reading, inline)
         before, after = document.removesuffix(b"null}") + b'"', b'"}'
         length = len(before) + base64_length(shown.image.file.size_bytes) + len(after)
         chunks = await from_first_chunk(self._open_result.read(shown))
-        return StreamedResponse(
-            headers | {"Content-Length": str(length)}, in_base64(before, chunks, after)
-        )
+        return StreamedResponse(headers | {"Content-Length": str(length)}, in_base64(before, chunks, after))
 
-    def _headers(self, job: Job, *, replayed: bool) -> dict[str, str]:
+    def _headers(self, result: OpenedResult, *, replayed: bool) -> dict[str, str]:
+        job_id = result.job.job_id
         headers = {
             "Cache-Control": "no-store",
-            "Content-Location": result_path(job.job_id),
-            "X-Job-Id": job.job_id,
-            "X-Result-Url": self._links.result(job.job_id),
+            "Content-Location": result_path(job_id),
+            "X-Job-Id": job_id,
+            "X-Result-Url": self._links.result(job_id),
+            "X-Result-Expires-At": rfc3339(result.expires_at),
+            "X-Result-Source": result.source.value,
         }
         return headers | ({"Idempotent-Replayed": "true"} if replayed else {})
 

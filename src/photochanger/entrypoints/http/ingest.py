@@ -20,11 +20,20 @@ from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.intake import PhotoIntake, ended_at
 from photochanger.entrypoints.http.links import ResultLinks
+from photochanger.entrypoints.http.operations import INGEST_RESPONSES, IngestOperation
 
 INGEST_PATHS: Final = ("/ingest/{slot_id:str}", "/api/ingest/{slot_id:str}")
 
 
-@post(list(INGEST_PATHS), status_code=200, request_max_body_size=None)
+@post(
+    list(INGEST_PATHS),
+    status_code=200,
+    request_max_body_size=None,
+    tags=["ingest"],
+    summary="Send a photo",
+    operation_class=IngestOperation,
+    responses=INGEST_RESPONSES,
+)
 async def ingest(
     request: Request,
     slot_id: FromPath[str],

@@ -7,10 +7,18 @@ from litestar.params import FromPath
 
 from photochanger.application.results import ReadJob
 from photochanger.entrypoints.http.links import ResultLinks
+from photochanger.entrypoints.http.operations import JOB_RESPONSES, Described
 from photochanger.entrypoints.http.schemas import JobView
 
 
-@get("/api/jobs/{job_id:str}", cache_control=CacheControlHeader(no_store=True))
+@get(
+    "/api/jobs/{job_id:str}",
+    cache_control=CacheControlHeader(no_store=True),
+    tags=["jobs"],
+    summary="Get a job",
+    operation_class=Described,
+    responses=JOB_RESPONSES,
+)
 async def job(
     job_id: FromPath[str],
     read_job: NamedDependency[ReadJob],

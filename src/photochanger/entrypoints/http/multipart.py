@@ -138,9 +138,7 @@ class PhotoForm:
     def _extend(self, _name: str, value: bytearray, more: bytes) -> None:
         value += more
         if len(value) > MAX_FIELD_BYTES:
-            raise FormTooLarge(
-                f"A field of the form is larger than {MAX_FIELD_BYTES} bytes", MAX_FIELD_BYTES
-            )
+            raise FormTooLarge(f"A field of the form is larger than {MAX_FIELD_BYTES} bytes", MAX_FIELD_BYTES)
 
     def _end(self) -> Iterator[Field]:
         if self._field is not None:

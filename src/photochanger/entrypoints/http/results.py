@@ -19,6 +19,7 @@ from photochanger.entrypoints.http.conditions import (
 )
 from photochanger.entrypoints.http.errors import RangeNotSatisfiable, problem_response
 from photochanger.entrypoints.http.heads import first_header
+from photochanger.entrypoints.http.operations import RESULT_RESPONSES, ResultOperation
 from photochanger.entrypoints.http.streaming import StreamedResponse, from_first_chunk
 from photochanger.entrypoints.http.timestamps import http_date
 
@@ -28,7 +29,14 @@ PREVIEW_PATH: Final = "/public/results/{job_id:str}/preview"
 _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
 
 
-@route(RESULT_PATH, http_method=_READ)
+@route(
+    RESULT_PATH,
+    http_method=_READ,
+    tags=["results"],
+    summary="Get a result",
+    operation_class=ResultOperation,
+    responses=RESULT_RESPONSES,
+)
 async def result(
     request: Request,
     job_id: FromPath[str],
@@ -40,7 +48,14 @@ async def result(
     return await _delivered(request, open_result, opened, attachment=download)
 
 
-@route(PREVIEW_PATH, http_method=_READ)
+@route(
+    PREVIEW_PATH,
+    http_method=_READ,
+    tags=["results"],
+    summary="Get the preview of a result",
+    operation_class=ResultOperation,
+    responses=RESULT_RESPONSES,
+)
 async def preview(
     request: Request,
     job_id: FromPath[str],
