@@ -3,6 +3,6 @@
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

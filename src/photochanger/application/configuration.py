@@ -56,14 +56,12 @@ class CurrentConfiguration:
     async def get(self) -> Configuration:
         """Return the configuration in force. Concurrent callers share one reading."""
         async with self._reading:
-            if self._cached is None or await self._is_stale():
+            changed = await self._changes.wait(0)  # asked first: what it tells of is in what is read next
+            too_old = self._clock.monotonic() - self._read_at >= MAX_AGE_SEC
+            if self._cached is None or changed or too_old:
                 self._read_at = self._clock.monotonic()
                 self._cached = await self._read()
             return self._cached
-
-    async def _is_stale(self) -> bool:
-        changed = await self._changes.wait(0)
-        return changed or self._clock.monotonic() - self._read_at >= MAX_AGE_SEC
 
     async def _read(self) -> Configuration:
         slots = {slot.slot_id: slot for slot in await self._slots.list()}

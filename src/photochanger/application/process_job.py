@@ -142,8 +142,9 @@ class ProcessJob:
                 self._images.prepare(photo, provider.description.image_requirements) as prepared,
             ):
                 with self._store.scratch() as picture:
+                    request = _request(provider, job, prepared, deadline)
                     attempts = 1
-                    await provider.transform(_request(provider, job, prepared, deadline), picture)
+                    await provider.transform(request, picture)
                     async with self._finish(picture) as finished:
                         result = await self._store_result(job, finished, deadline)
         except PhotoChangerError as error:

@@ -4,6 +4,7 @@ A provider describes itself once, in these values. Validation of a slot, the JSO
 and the administrators' form all come from that description.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -44,7 +45,9 @@ class Parameter:
     def _has_kind(self, value: object) -> bool:
         if isinstance(value, bool):
             return self.kind is bool
-        return isinstance(value, int | float if self.kind is float else self.kind)
+        if self.kind is float:
+            return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, self.kind)
 
     def _out_of_bounds(self, value: object, path: str) -> Iterator[Problem]:
         size = float(len(value)) if isinstance(value, str) else value

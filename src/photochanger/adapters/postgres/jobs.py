@@ -22,6 +22,7 @@ from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import JobId
 from photochanger.domain.media import StoredImage
+from photochanger.domain.retention import has_passed
 
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
@@ -125,16 +126,32 @@ class PostgresJobRepository(JobRepository):
         return reading_from(row)
 
     async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
-        """End those of the jobs whose deadline has passed, and return the present state of all."""
-        ended = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)})
-        readings = [reading_from(row) for row in ended]
-        others = set(job_ids) - {reading.job.job_id for reading in readings}
-        for reading in readings:
-            self._hub.announce(Topic.JOB_FINALIZED, reading.job.job_id)
-        if others:
-            rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(others)})
-            readings.extend(reading_from(row) for row in rows)
+        """End those of the jobs whose deadline has passed, and return the present state of all.
+
+        A deadline that comes between the two statements is not left for the caller to notice.
+        """
+        wanted = set(job_ids)
+        readings: list[JobReading] = []
+        while wanted:
+            ended = await self._expire(wanted)
+            wanted -= {reading.job.job_id for reading in ended}
+            others = await self._get_many(wanted)
+            settled = [reading for reading in others if not _is_overdue(reading)]
+            readings += [*ended, *settled]
+            wanted = {reading.job.job_id for reading in others if _is_overdue(reading)}
         return readings
+
+    async def _expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        rows = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)})
+        for row in rows:
+            self._hub.announce(Topic.JOB_FINALIZED, row["job_id"])
+        return [reading_from(row) for row in rows]
+
+    async def _get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        if not job_ids:
+            return []
+        rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(job_ids)})
+        return [reading_from(row) for row in rows]
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""
@@ -143,6 +160,10 @@ class PostgresJobRepository(JobRepository):
         for job_id in ended:
             self._hub.announce(Topic.JOB_FINALIZED, job_id)
         return ended
+
+
+def _is_overdue(reading: JobReading) -> bool:
+    return not reading.job.is_finalized and has_passed(reading.job.deadline, now=reading.now)
 
 
 def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:

@@ -81,12 +81,13 @@ def _take_over_the_standard_loggers(handler: logging.Handler, level: str) -> Non
 def _common_processors() -> Sequence[Processor]:
     return (
         structlog.contextvars.merge_contextvars,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redact,  # what comes later is made here and needs no masking
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         add_trace_ids,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
     )
 
 
@@ -103,7 +104,7 @@ def _formatter(fmt: LogFormat, *, colors: bool) -> logging.Formatter:
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             )
     return _Formatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, *renderers],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_colour_codes, *_common_processors()],
     )
 

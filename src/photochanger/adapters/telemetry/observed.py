@@ -32,9 +32,8 @@ _T_co = TypeVar("_T_co", covariant=True)
 _Begin = Callable[[tuple[Any, ...], dict[str, Any]], Observation]
 
 _RECORDED_ARGUMENTS: Final = ("job_id", "media_id")
-_HANDED_THROUGH: Final = frozenset(
-    {"keys"}
-)  # the sweeper's walk over all files: hours, and nobody waits for it
+_HANDED_THROUGH: Final = frozenset({"keys"})
+"""Iterations without a span: the sweeper's walk over all files takes as long as it likes."""
 
 
 def observed(port_type: "TypeForm[PortT]", adapter: PortT, *, tracer: Tracer, metrics: Metrics) -> PortT:

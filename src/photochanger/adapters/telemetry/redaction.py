@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Set
 from datetime import date, timedelta
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
@@ -38,11 +39,17 @@ _SECRET_PARTS: Final = (
 _SECRET_NAMES: Final = frozenset({"key", "keys", "pwd", "auth"})
 _SECRET_ENDINGS: Final = ("_key", "_keys")
 
+_NEVER_RENDERED: Final = frozenset({"_record", "_from_structlog"})
+"""What structlog carries along for later processors and takes out itself."""
+
 _MAX_TEXT: Final = 16_384
 _MAX_ITEMS: Final = 64
 _MAX_DEPTH: Final = 6
 
-_HARMLESS = re.compile(r"[\w./-]{0,38}", re.ASCII)
+_SHORT: Final = 80
+_HARMLESS = re.compile(r"(?!.*(?:bearer|basic|eyJ|AIza|row contains))[\w ./-]*", re.IGNORECASE)
+"""What none of the patterns below can match, told at a fraction of their cost."""
+
 _VALUE = r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:(?:bearer|basic|digest)\s+)?[^\s&]+)"""
 _SEPARATOR = r"""(?:["']?\s{0,8}[=:]\s{0,8}|["']\s{0,8},\s{0,8})b?"""
 _WORDS = "|".join(part.replace("_", "[_-]?") for part in (*_SECRET_PARTS, "pwd"))
@@ -66,6 +73,7 @@ _PATTERNS: Final = tuple(
 )
 
 
+@lru_cache(maxsize=1024)
 def is_sensitive(name: str) -> bool:
     """Say whether the value of a field called `name` must not be logged, whatever it is."""
     plain = name.lower().replace("-", "_")
@@ -79,7 +87,7 @@ def is_sensitive(name: str) -> bool:
 
 def masked(text: str) -> str:
     """Return `text` with everything that looks like a secret masked, and at most 16 384 characters of it."""
-    if _HARMLESS.fullmatch(text):
+    if len(text) <= _SHORT and _HARMLESS.fullmatch(text):
         return text
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
@@ -135,4 +143,7 @@ def loggable_argument(value: object) -> object:
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Mask every field of a log line: the structlog processor to run before anything is rendered."""
-    return {name: MASK if is_sensitive(name) else loggable(value) for name, value in event_dict.items()}
+    return {
+        name: value if name in _NEVER_RENDERED else MASK if is_sensitive(name) else loggable(value)
+        for name, value in event_dict.items()
+    }

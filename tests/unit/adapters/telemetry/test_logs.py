@@ -278,3 +278,16 @@ def test_a_closed_stream_harms_nobody() -> None:
 def test_unknown_levels_and_formats_are_refused(level: str, fmt: str) -> None:
     with pytest.raises(ValueError, match=r"level|LogFormat"):
         configure_logging(level, fmt)
+
+
+def test_handlers_of_others_get_masked_lines_from_us_too(json_output: io.StringIO) -> None:
+    seen: list[str] = []
+
+    class Other(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(str(record.__dict__))
+
+    logging.getLogger().addHandler(Other())
+    structlog.get_logger("x").info("hello", password=CANARY)
+    (record,) = seen
+    assert CANARY not in record

@@ -1,0 +1,193 @@
+"""Every command and its options. What a command does is in a module of its own."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from dotenv import dotenv_values
+from rich.console import Console
+
+from photochanger import __version__
+from photochanger.entrypoints.cli.exit_codes import ExitCode
+from photochanger.entrypoints.settings import Environment, read_environment
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+EXIT_STATUSES = "\b\nExit statuses:\n" + "\n".join(
+    f"  {code.value}  {text}"
+    for code, text in (
+        (ExitCode.OK, "done"),
+        (ExitCode.DEFECT, "a defect of PhotoChanger"),
+        (ExitCode.USAGE, "the command line or the configuration is wrong"),
+        (ExitCode.UNAVAILABLE, "the server, the database or the media store cannot be reached"),
+        (ExitCode.REFUSED, "the request was refused; repeating it will not help"),
+        (ExitCode.PROVIDER, "the image provider did not deliver a picture"),
+        (ExitCode.TIMEOUT, "the picture was not ready in time"),
+    )
+)
+
+
+def environment() -> Environment:
+    """Return the configuration: the environment's variables, and those of `.env` where it has none."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return read_environment({**from_file, **os.environ})
+
+
+@click.group(context_settings=CONTEXT, epilog=EXIT_STATUSES)
+@click.version_option(__version__, message="photochanger %(version)s")
+def photochanger() -> None:
+    """The server between a photo booth and AI image providers.
+
+    Start with `photochanger serve`: without any configuration it makes a database, a password and three
+    slots that work without a key, and prints what to type into the booth. `photochanger send PHOTO` then
+    plays the booth.
+    """
+
+
+def _data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder for the database, the media and the secrets; default $PHOTOCHANGER_DATA_DIR or .data.",
+    )(command)
+
+
+def _configured(data_dir: Path | None, workers: int | None = None) -> Environment:
+    configured = environment()
+    if data_dir is not None:
+        configured = replace(configured, data_dir=data_dir)
+    return configured if workers is None else replace(configured, workers=workers)
+
+
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(1, 256), help="Jobs to do at once; default $WORKERS or 8."
+)
+
+
+@photochanger.command(epilog=EXIT_STATUSES)
+@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - the booth is another machine
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
+@click.option("--no-worker", is_flag=True, help="Take photos only; `photochanger worker` does the jobs.")
+@_WORKERS
+@_data_dir_option
+def serve(host: str, port: int, no_worker: bool, workers: int | None, data_dir: Path | None) -> None:
+    """Take photos over HTTP and answer with pictures.
+
+    Without DATABASE_URL a PostgreSQL of its own is started in the data folder. The first start makes the
+    credentials and switches on slot-001 to slot-003. Ctrl-C or SIGTERM ends it in order: held requests are
+    answered first.
+    """
+    from photochanger.entrypoints.cli.serve import serve_http
+
+    serve_http(_configured(data_dir, workers), host=host, port=port, with_worker=not no_worker)
+
+
+@photochanger.command(epilog=EXIT_STATUSES)
+@_WORKERS
+@_data_dir_option
+def worker(workers: int | None, data_dir: Path | None) -> None:
+    """Do jobs that a `serve` elsewhere has taken in.
+
+    Needs the same DATABASE_URL and the same media folder (MEDIA_ROOT); on one machine, the same data folder
+    is enough. Start as many as you like.
+    """
+    from photochanger.entrypoints.cli.serve import work
+
+    work(_configured(data_dir, workers))
+
+
+@photochanger.command(epilog=EXIT_STATUSES)
+@_data_dir_option
+def migrate(data_dir: Path | None) -> None:
+    """Bring the database's schema up to date.
+
+    Safe to run again and at the same time elsewhere. `serve` does it by itself for its own database, never
+    for one that DATABASE_URL names.
+    """
+    from photochanger.entrypoints.cli.serve import migrate_database
+
+    applied = migrate_database(_configured(data_dir))
+    click.echo("\n".join(f"applied {revision}" for revision in applied) or "The schema is up to date.")
+
+
+@photochanger.command(epilog=EXIT_STATUSES)
+@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000/ingest/slot-001",
+    show_default=True,
+    envvar="PHOTOCHANGER_INGEST_URL",
+    help="The slot's ingest URL.",
+)
+@click.option(
+    "--password",
+    envvar="PHOTOCHANGER_INGEST_PASSWORD",
+    help="The ingest password; asked for if neither it nor $PHOTOCHANGER_INGEST_PASSWORD is given.",
+)
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Where to save the picture."
+)
+@click.option(
+    "--timeout", default=60.0, show_default=True, type=click.FloatRange(1, 600), help="Seconds to wait."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what happened as JSON.")
+def send(
+    photo: Path, url: str, password: str | None, output: Path | None, timeout: float, as_json: bool
+) -> None:
+    """Send PHOTO as the booth would, and save the picture that comes back.
+
+    \b
+    Example:
+      photochanger send IMG_0001.JPG --url http://192.168.1.20:8000/ingest/slot-001
+    """
+    from photochanger.entrypoints.cli.booth import Refusal
+    from photochanger.entrypoints.cli.send import send as send_photo
+
+    console = Console(stderr=True)
+    password = password or click.prompt("Ingest password", hide_input=True, err=True)
+    try:
+        sent = send_photo(url, password, photo, output=output, timeout_sec=timeout, console=console)
+    except Refusal as refusal:
+        _explain_refusal(refusal, as_json=as_json)
+        sys.exit(refusal.exit_code)
+    if as_json:
+        click.echo(json.dumps(sent.as_json()))
+        return
+    click.echo(f"{sent.file}  {len(sent.delivery.picture) / 1000:.0f} kB in {sent.delivery.total_sec:.2f} s")
+    click.echo(f"{sent.delivery.result_url}  until {sent.delivery.result_expires_at}")
+
+
+def _explain_refusal(refusal: Any, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(refusal.as_json()))
+    click.echo(f"photochanger: {refusal.status} {refusal.error.code}: {refusal.detail}", err=True)
+    if refusal.retry_after_sec:
+        click.echo(f"Try again in {refusal.retry_after_sec} s.", err=True)
+
+
+@photochanger.command(epilog=EXIT_STATUSES)
+@click.option(
+    "--photo",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A photo of your own; default: a portrait that comes with PhotoChanger.",
+)
+@click.option("--slot", default="slot-001", show_default=True, help="The slot to send it to.")
+@_data_dir_option
+def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
+    """Start a server, send a photo as the booth would, show the picture and the times, and end."""
+    from photochanger.entrypoints.cli.demo import run_demo
+
+    run_demo(_configured(data_dir), photo=photo, slot=slot)
+
+
+@photochanger.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the HTTP interface, as YAML."""
+    from photochanger.entrypoints.http.openapi import openapi_yaml
+
+    click.echo(openapi_yaml(), nl=False)

@@ -1,0 +1,179 @@
+"""The composition root: the only place that knows every port and every adapter."""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+import structlog
+from dependency_injector import containers, providers
+
+from photochanger import __version__
+from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
+from photochanger.adapters.filesystem import FilesystemMediaStore
+from photochanger.adapters.images.editor import PillowImageEditor
+from photochanger.adapters.postgres.jobs import PostgresJobRepository
+from photochanger.adapters.postgres.media import PostgresMediaRegistry
+from photochanger.adapters.postgres.pool import create_pool
+from photochanger.adapters.postgres.settings import PostgresSettingsRepository
+from photochanger.adapters.postgres.signals import PostgresSignals
+from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.system_clock import SystemClock
+from photochanger.adapters.telemetry.jobs import observed_job
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.adapters.telemetry.observed import observed, observed_provider
+from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
+from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.ingest_password import CheckIngestPassword
+from photochanger.application.ports import (
+    ImageEditor,
+    ImageProvider,
+    JobRepository,
+    MediaRegistry,
+    MediaStore,
+    PasswordHasher,
+    SettingsRepository,
+    SlotRepository,
+)
+from photochanger.application.process_job import ProcessJob
+from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.signal_hub import SignalHub
+from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.sweep import Sweep
+from photochanger.application.worker import Worker
+from photochanger.entrypoints.first_start import FirstStart
+from photochanger.entrypoints.readiness import Readiness
+from photochanger.entrypoints.settings import Environment
+
+PROVIDERS_GROUP = "photochanger.providers"
+
+_Port = TypeVar("_Port")
+
+
+def find_providers() -> Mapping[str, ImageProvider]:
+    """Return every installed image provider by its name: the entry points `photochanger.providers`."""
+    made = [entry_point.load()() for entry_point in entry_points(group=PROVIDERS_GROUP)]
+    return {provider.description.name: provider for provider in made}
+
+
+def _observe_providers(
+    found: Mapping[str, ImageProvider], tracing: Tracing, metrics: Metrics
+) -> Callable[[str], ImageProvider | None]:
+    wrapped = {
+        name: observed_provider(provider, tracer=tracing.tracer, metrics=metrics)
+        for name, provider in found.items()
+    }
+    return wrapped.get
+
+
+def _observed(port: Any, adapter: _Port, tracing: Tracing, metrics: Metrics) -> _Port:
+    wrapped: _Port = observed(port, adapter, tracer=tracing.tracer, metrics=metrics)
+    return wrapped
+
+
+def _job_runner(process_job: ProcessJob, tracing: Tracing) -> Any:
+    return observed_job(process_job, tracer=tracing.tracer, logger=structlog.stdlib.get_logger("worker"))
+
+
+class Container(containers.DeclarativeContainer):
+    """Everything a process may need, made when it is first asked for. Opening and closing is `runtime`'s."""
+
+    environment = providers.Dependency(instance_of=Environment)
+    database_url = providers.Dependency(instance_of=str)
+
+    found_providers = providers.Singleton(find_providers)
+    metrics = providers.Singleton(Metrics, providers=found_providers)
+    tracing = providers.Singleton(configure_tracing, version=__version__)
+    clock = providers.Singleton(SystemClock)
+
+    pool = providers.Singleton(create_pool, database_url)
+    hub = providers.Singleton(SignalHub)
+    signals = providers.Singleton(PostgresSignals, database_url, hub)
+
+    jobs: providers.Provider[JobRepository] = providers.Singleton(
+        _observed,
+        providers.Object(JobRepository),
+        providers.Singleton(PostgresJobRepository, pool, hub),
+        tracing,
+        metrics,
+    )
+    registry: providers.Provider[MediaRegistry] = providers.Singleton(
+        _observed,
+        providers.Object(MediaRegistry),
+        providers.Singleton(PostgresMediaRegistry, pool),
+        tracing,
+        metrics,
+    )
+    slots: providers.Provider[SlotRepository] = providers.Singleton(
+        _observed,
+        providers.Object(SlotRepository),
+        providers.Singleton(PostgresSlotRepository, pool, hub),
+        tracing,
+        metrics,
+    )
+    settings: providers.Provider[SettingsRepository] = providers.Singleton(
+        _observed,
+        providers.Object(SettingsRepository),
+        providers.Singleton(PostgresSettingsRepository, pool, hub),
+        tracing,
+        metrics,
+    )
+    store: providers.Provider[MediaStore] = providers.Singleton(
+        _observed,
+        providers.Object(MediaStore),
+        providers.Singleton(FilesystemMediaStore, environment.provided.media_dir),
+        tracing,
+        metrics,
+    )
+    images: providers.Provider[ImageEditor] = providers.Singleton(
+        _observed, providers.Object(ImageEditor), providers.Singleton(PillowImageEditor), tracing, metrics
+    )
+    hasher: providers.Provider[PasswordHasher] = providers.Singleton(
+        _observed,
+        providers.Object(PasswordHasher),
+        providers.Singleton(Argon2PasswordHasher),
+        tracing,
+        metrics,
+    )
+    image_providers = providers.Singleton(_observe_providers, found_providers, tracing, metrics)
+
+    configuration = providers.Singleton(
+        CurrentConfiguration, slots=slots, settings=settings, signals=signals, clock=clock
+    )
+    check_ingest_password = providers.Singleton(CheckIngestPassword, hasher)
+    submit_photo = providers.Singleton(
+        SubmitPhoto,
+        configuration=configuration,
+        jobs=jobs,
+        registry=registry,
+        store=store,
+        images=images,
+        clock=clock,
+    )
+    await_outcome = providers.Singleton(AwaitOutcome, jobs=jobs, signals=signals, clock=clock)
+    read_job = providers.Singleton(ReadJob, jobs)
+    open_result = providers.Singleton(OpenResult, jobs=jobs, store=store)
+    sweep = providers.Singleton(Sweep, jobs=jobs, registry=registry, store=store)
+    process_job = providers.Singleton(
+        ProcessJob,
+        jobs=jobs,
+        registry=registry,
+        store=store,
+        images=images,
+        providers=image_providers,
+        signals=signals,
+        clock=clock,
+    )
+    worker = providers.Singleton(
+        Worker,
+        jobs=jobs,
+        signals=signals,
+        run=providers.Singleton(_job_runner, process_job, tracing),
+        concurrency=environment.provided.workers,
+    )
+
+    public_base_url = environment.provided.public_base_url
+    readiness = providers.Singleton(Readiness, settings=settings, store=store)
+    first_start = providers.Singleton(
+        FirstStart, environment=environment, settings=settings, slots=slots, hasher=hasher
+    )

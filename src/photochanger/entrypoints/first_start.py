@@ -1,0 +1,137 @@
+"""The first start: an installation that nobody has configured becomes one that a booth can use."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from photochanger.application.ports import PasswordHasher, SettingsRepository, SlotRepository
+from photochanger.domain.errors import VersionConflict
+from photochanger.domain.permissions import Permission
+from photochanger.domain.settings import Settings
+from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot
+from photochanger.entrypoints.settings import Environment
+
+STARTER_EFFECTS = ("comic", "sepia", "mirror")
+"""What the first slots do, on the rehearsal provider."""
+
+MADE_BY = "first start"
+
+_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 - no look-alikes: it is typed at a booth
+
+
+@dataclass(frozen=True, slots=True)
+class InitialCredentials:
+    """What was made up at the first start, in clear; the database and the accounts file hold hashes only."""
+
+    admin_username: str
+    admin_password: str
+    ingest_password: str
+
+
+class FirstStart:
+    """Makes what is missing: an account, an ingest password, and three slots that work without any key.
+
+    It may be interrupted anywhere and run again, and any number of processes may do it at once: what
+    exists is left alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Environment,
+        settings: SettingsRepository,
+        slots: SlotRepository,
+        hasher: PasswordHasher,
+    ) -> None:
+        self._environment = environment
+        self._settings = settings
+        self._slots = slots
+        self._hasher = hasher
+
+    @property
+    def credentials_note(self) -> Path:
+        """The file that holds the initial credentials in clear, for their owner to read and delete."""
+        return self._environment.secrets_dir / "initial-credentials.json"
+
+    async def __call__(self) -> InitialCredentials | None:
+        """Make what is missing. Returns the initial credentials while they are in force, else None."""
+        settings = await self._settings.get()
+        if settings.ingest.password_hash is None:
+            settings = await self._set_up(settings)
+        return await self._still_in_force(settings)
+
+    async def _set_up(self, settings: Settings) -> Settings:
+        noted = self._noted() or self._note(_invent())
+        await self._make_accounts_file(noted)
+        for slot_id, effect in zip(SLOT_IDS, STARTER_EFFECTS, strict=False):
+            await self._activate(await self._slots.get(slot_id), effect)
+        ingest = replace(settings.ingest, password_hash=await self._hasher.hash(noted.ingest_password))
+        try:
+            return await self._settings.save(replace(settings, ingest=ingest), changed_by=MADE_BY)
+        except VersionConflict:
+            return await self._settings.get()
+
+    async def _activate(self, slot: Slot, effect: str) -> None:
+        if slot.version > 1:
+            return
+        call = ProviderCall(provider="rehearsal", operation="photo_effect", params={"effect": effect})
+        configuration = replace(
+            slot.configuration, call=call, is_active=True, display_name=f"Rehearsal: {effect}"
+        )
+        try:
+            await self._slots.save(replace(slot, configuration=configuration), changed_by=MADE_BY)
+        except VersionConflict:
+            return
+
+    async def _still_in_force(self, settings: Settings) -> InitialCredentials | None:
+        noted = self._noted()
+        stored = settings.ingest.password_hash
+        if noted is None or stored is None or not await self._hasher.verify(noted.ingest_password, stored):
+            return None
+        return noted
+
+    async def _make_accounts_file(self, noted: InitialCredentials) -> None:
+        account = {
+            "username": noted.admin_username,
+            "password_hash": await self._hasher.hash(noted.admin_password),
+            "permissions": [permission.value for permission in Permission],
+        }
+        _write_new(self._environment.credentials_path, {"accounts": [account]})
+
+    def _noted(self) -> InitialCredentials | None:
+        try:
+            return InitialCredentials(**json.loads(self.credentials_note.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _note(self, invented: InitialCredentials) -> InitialCredentials:
+        note = {name: getattr(invented, name) for name in InitialCredentials.__slots__}
+        _write_new(self.credentials_note, note)
+        return self._noted() or invented
+
+
+def _invent() -> InitialCredentials:
+    return InitialCredentials(
+        admin_username="admin",
+        admin_password=secrets.token_urlsafe(18),
+        ingest_password="".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(12)),
+    )
+
+
+def _write_new(path: Path, document: dict[str, Any]) -> None:
+    """Write a file that only its owner can read, whole or not at all, unless it exists."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(document, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    finally:
+        part.unlink()

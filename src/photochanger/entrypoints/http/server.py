@@ -1,0 +1,162 @@
+"""The HTTP server: uvicorn as one task among others, with the patience that it lacks below ASGI.
+
+Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/asgi_servers.py.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import uvicorn
+from uvicorn._types import ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from photochanger.domain.errors import Unavailable
+from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
+
+BACKLOG = 2048
+GRACE_SEC = MAX_SYNC_RESPONSE_SEC + 5
+"""How long held requests may take to end once the server has been told to stop."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """Ends connections that are too slow to be a booth's, where no ASGI application can.
+
+    A connection without a running request has `head_timeout_sec` for the head of one, or for what it still
+    sends after an early answer. A client that does not read its answer has `write_timeout_sec`. What a
+    client sent before it left is handed over before the news that it is gone.
+    """
+
+    head_timeout_sec: ClassVar[float] = 30.0
+    head_limit_bytes: ClassVar[int] = 64 * 1024
+    write_timeout_sec: ClassVar[float] = 30.0
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(self.head_timeout_sec, self._head_expired)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm_head()
+        self._disarm_write()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._disarm_head()
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.head_limit_bytes:
+                self._close_with(b"431 Request Header Fields Too Large")
+                return
+        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._head_timer = self.loop.call_later(self.head_timeout_sec, self._head_expired)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            # abort, for close would wait until the client has read
+            self._write_timer = self.loop.call_later(self.write_timeout_sec, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._disarm_write()
+        super().resume_writing()
+
+    def _head_expired(self) -> None:
+        self._head_timer = None
+        if self._in_head:
+            self._close_with(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _close_with(self, status: bytes) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(
+                b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+        self.transport.close()
+
+    def _disarm_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _disarm_write(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+def _body_before_disconnect(
+    cycle: RequestResponseCycle,
+) -> Callable[[], Coroutine[Any, Any, ASGIReceiveEvent]]:
+    inner = cycle.receive
+    ended = False
+
+    async def receive() -> ASGIReceiveEvent:
+        nonlocal ended
+        message = await inner()
+        unread = cycle.body or not (cycle.more_body or ended)
+        if message["type"] == "http.disconnect" and unread and not cycle.response_complete:
+            body, cycle.body = bytes(cycle.body), bytearray()
+            message = {"type": "http.request", "body": body, "more_body": cycle.more_body}
+        if message["type"] == "http.request" and not message["more_body"]:
+            ended = True
+        return message
+
+    return receive
+
+
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn without a hand on the process's signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program."""
+        yield
+
+
+def make_server(app: Any, *, protocol: type[HttpToolsProtocol] = GuardedProtocol) -> EmbeddedServer:
+    """Return a server for the ASGI application, to be run with `serve(sockets=[…])`."""
+    return EmbeddedServer(
+        uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SEC,
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes any free one. Raises `Unavailable` where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Unavailable(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,154 @@
+"""The life of a process: what it opens, what runs in the background, and in which order all of it ends."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from socket import socket
+
+import structlog
+
+from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from photochanger.adapters.postgres.migrations import is_current, migrate
+from photochanger.adapters.telemetry.event_loop import watch_event_loop
+from photochanger.adapters.telemetry.metrics import Level
+from photochanger.domain.errors import DatabaseUnavailable, PhotoChangerError
+from photochanger.entrypoints.container import Container
+from photochanger.entrypoints.first_start import InitialCredentials
+from photochanger.entrypoints.http.app import create_app
+from photochanger.entrypoints.http.server import GRACE_SEC, make_server
+from photochanger.entrypoints.settings import Environment
+
+_LOGGER = structlog.stdlib.get_logger("photochanger")
+
+OnReady = Callable[[Container], Awaitable[None]]
+OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
+
+
+@contextmanager
+def embedded_database(environment: Environment) -> Iterator[str]:
+    """Run PostgreSQL in the data folder during the context, and give its DSN.
+
+    Raises `DatabaseUnavailable` with the way out where it cannot be run.
+    """
+    server = EmbeddedPostgres(environment.data_dir)
+    try:
+        dsn = server.start()
+    except EmbeddedPostgresError as error:
+        raise DatabaseUnavailable(str(error)) from error
+    try:
+        yield dsn
+    finally:
+        server.stop()
+
+
+@asynccontextmanager
+async def opened(environment: Environment) -> AsyncIterator[Container]:
+    """Open what a process needs, and close it in the reverse order.
+
+    Without a database URL, PostgreSQL is started in the data folder and migrated. A database that was given
+    is not touched: where its schema is not the current one, `DatabaseUnavailable` says what to do.
+    """
+    async with AsyncExitStack() as stack:
+        dsn = environment.database_url
+        if dsn is None:
+            dsn = await asyncio.to_thread(stack.enter_context, embedded_database(environment))
+            await asyncio.to_thread(migrate, dsn)
+        elif not await asyncio.to_thread(is_current, dsn):
+            raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
+        container = Container(environment=environment, database_url=dsn)
+        stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
+        await container.pool().open()
+        stack.push_async_callback(container.pool().close)
+        await container.signals().start()
+        stack.push_async_callback(container.signals().stop)
+        stack.callback(container.configuration().close)
+        yield container
+
+
+async def run_server(
+    environment: Environment, listening: socket, *, with_worker: bool, on_ready: OnServing
+) -> None:
+    """Serve HTTP on the socket, and do jobs, until the process is asked to end.
+
+    The end is in order: no more photos are taken, held requests are answered, jobs under way are handed
+    back, and then everything closes. A second request to end waits for nothing.
+    """
+    async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
+        credentials = await container.first_start()()
+        worker = container.worker() if with_worker else None
+        working = group.create_task(worker.serve()) if worker else None
+        server = make_server(create_app(container))
+        serving = group.create_task(server.serve(sockets=[listening]))
+        await on_ready(container, credentials)
+        await asked.wait()
+        container.readiness().shut_down()
+        server.should_exit = True
+        await serving
+        if worker and working:
+            worker.stop()
+            await working
+
+
+async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
+    """Do jobs until the process is asked to end; then finish what is under way, or hand it back."""
+    async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
+        worker = container.worker()
+        working = group.create_task(worker.serve(grace_sec=GRACE_SEC))
+        await on_ready(container)
+        await asked.wait()
+        worker.stop()
+        await working
+
+
+@asynccontextmanager
+async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
+    """Sweep and watch the event loop during the context; a part that dies ends all of it, with its error."""
+    async with asyncio.TaskGroup() as group:
+        metrics = container.metrics()
+        tasks = [
+            group.create_task(_sweep_regularly(container)),
+            group.create_task(watch_event_loop(metrics.loop_lagged)),
+        ]
+        yield group
+        for task in tasks:
+            task.cancel()
+
+
+async def _sweep_regularly(container: Container) -> None:
+    sweep, configuration = container.sweep(), container.configuration()
+    swept_at = time.monotonic()
+    container.metrics().watch(Level.SWEEPER_LAG, lambda: time.monotonic() - swept_at)
+    while True:
+        interval_sec = 1
+        try:
+            cleanup = (await configuration.get()).settings.cleanup
+            if cleanup.enabled:
+                swept = await sweep()
+                if swept.expired_jobs or swept.deleted_files:
+                    _LOGGER.info("swept", expired_jobs=swept.expired_jobs, deleted_files=swept.deleted_files)
+            swept_at = time.monotonic()
+            interval_sec = cleanup.interval_sec
+        except (PhotoChangerError, OSError) as error:
+            _LOGGER.warning("cannot sweep now", error=str(error))
+        await asyncio.sleep(interval_sec)
+
+
+@asynccontextmanager
+async def _asked_to_end() -> AsyncIterator[asyncio.Event]:
+    """Turn SIGTERM and SIGINT into an event; the second one cancels whatever is still going on."""
+    loop, asked, main = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
+
+    def ask() -> None:
+        if asked.is_set() and main is not None:
+            main.cancel()
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield asked
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

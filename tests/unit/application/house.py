@@ -1,0 +1,179 @@
+"""A whole PhotoChanger in memory, with an image editor and a provider that do as they are told."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import BinaryIO
+
+from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.system_clock import SystemClock
+from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.ports import (
+    Clock,
+    FinishedImage,
+    ImageEditor,
+    ImageProvider,
+    JobReading,
+    PreparedImage,
+    Submitted,
+    TransformRequest,
+)
+from photochanger.application.process_job import LEASE, ProcessJob
+from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.sweep import Sweep
+from photochanger.domain.errors import InvalidImage, UnsupportedMediaType
+from photochanger.domain.image import ImageInfo, ImageRequirements, ImageType
+from photochanger.domain.media import MediaState
+from photochanger.domain.operation import Operation, Parameter, ProviderDescription
+from photochanger.domain.slot import ProviderCall, Slot, SlotId
+
+PHOTO = b"image: a fox in the snow"
+BROKEN = b"image: broken"
+INFO = ImageInfo(image_type=ImageType.JPEG, width=30, height=20)
+SLOT = SlotId("slot-001")
+
+
+class PlainImageEditor(ImageEditor):
+    """Takes any bytes that begin with `image:` for an image, and changes nothing."""
+
+    async def inspect(self, file: BinaryIO) -> ImageInfo:
+        content = file.read()
+        if not content.startswith(b"image:"):
+            raise UnsupportedMediaType
+        if content == BROKEN:
+            raise InvalidImage
+        return INFO
+
+    @asynccontextmanager
+    async def prepare(self, file: BinaryIO, requirements: ImageRequirements) -> AsyncIterator[PreparedImage]:
+        content = file.read()
+        if content.endswith(b"undecodable"):
+            raise InvalidImage
+        yield PreparedImage(file=io.BytesIO(content), info=INFO, size_bytes=len(content))
+
+    @asynccontextmanager
+    async def finish(self, file: BinaryIO) -> AsyncIterator[FinishedImage]:
+        file.seek(0)
+        await self.inspect(file)
+        file.seek(0)
+        yield FinishedImage(file=file, info=INFO, preview=io.BytesIO(b"preview"), preview_info=INFO)
+
+
+Behaviour = Callable[[TransformRequest, BinaryIO], Awaitable[None]]
+
+
+async def paint(request: TransformRequest, into: BinaryIO) -> None:
+    """The behaviour of a provider that works."""
+    into.write(request.photo.file.read() + b", painted")
+
+
+class ObedientProvider(ImageProvider):
+    """Does what it is told, and remembers what it was asked and how often it was cut short."""
+
+    def __init__(self) -> None:
+        self.behaviour: Behaviour = paint
+        self.requests: list[TransformRequest] = []
+        self.cancelled = 0
+        self.called = asyncio.Event()
+
+    @property
+    def description(self) -> ProviderDescription:
+        strength = Parameter(name="strength", kind=int, description="", default=40)
+        operation = Operation(name="paint", display_name="Paint", parameters=(strength,))
+        return ProviderDescription(name="painter", display_name="Painter", operations=(operation,))
+
+    async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
+        self.requests.append(request)
+        self.called.set()
+        try:
+            await self.behaviour(request, into)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+async def hang(request: TransformRequest, into: BinaryIO) -> None:
+    """The behaviour of a provider that never answers."""
+    await asyncio.Event().wait()
+
+
+class House:
+    """Every use case over memory adapters, on real time unless another clock is given."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.storage = MemoryStorage(self.clock)
+        self.jobs = self.storage.jobs
+        self.images = PlainImageEditor()
+        self.provider = ObedientProvider()
+        self.hasher = FastPasswordHasherForTests()
+        self.configuration = CurrentConfiguration(
+            slots=self.storage.slots,
+            settings=self.storage.settings,
+            signals=self.storage.signals,
+            clock=self.clock,
+        )
+        self.submit_photo = SubmitPhoto(
+            configuration=self.configuration,
+            jobs=self.jobs,
+            registry=self.storage.media,
+            store=self.storage.files,
+            images=self.images,
+            clock=self.clock,
+        )
+        self.await_outcome = AwaitOutcome(jobs=self.jobs, signals=self.storage.signals, clock=self.clock)
+        self.process_job = ProcessJob(
+            jobs=self.jobs,
+            registry=self.storage.media,
+            store=self.storage.files,
+            images=self.images,
+            providers={"painter": self.provider}.get,
+            signals=self.storage.signals,
+            clock=self.clock,
+        )
+        self.sweep = Sweep(jobs=self.jobs, registry=self.storage.media, store=self.storage.files)
+        self.open_result = OpenResult(jobs=self.jobs, store=self.storage.files)
+        self.read_job = ReadJob(self.jobs)
+
+    async def set_up(self, *, provider: str = "painter", operation: str = "paint") -> Slot:
+        """Switch the first slot on."""
+        slot = await self.storage.slots.get(SLOT)
+        configuration = replace(
+            slot.configuration, is_active=True, call=ProviderCall(provider=provider, operation=operation)
+        )
+        return await self.storage.slots.save(replace(slot, configuration=configuration), changed_by="test")
+
+    async def submit(
+        self, content: bytes = PHOTO, *, key: str | None = None, time_left_sec: float = 48.0
+    ) -> Submitted:
+        """Send a photo that has `time_left_sec` to its deadline."""
+        arrived_at = self.clock.monotonic() - 48.0 + time_left_sec
+        admission = await self.submit_photo.admit(SLOT, arrived_at=arrived_at)
+        async with self.submit_photo.receive(admission) as upload:
+            await upload.write(content)
+            return await self.submit_photo.submit(upload, idempotency_key=key)
+
+    async def claim(self) -> JobReading:
+        """Claim the next job, of which there is one."""
+        [reading] = await self.jobs.claim(limit=1, lease=LEASE)
+        return reading
+
+    async def state_of(self, submitted: Submitted) -> JobReading:
+        """Read the job as it is now."""
+        reading = await self.jobs.get(submitted.reading.job.job_id)
+        assert reading is not None
+        return reading
+
+    async def files(self) -> list[str]:
+        """Return the kinds of the files that are there."""
+        keys = self.storage.files.keys()
+        return sorted([key.partition("/")[0] async for key in keys])
+
+    def living_rows(self) -> list[str]:
+        """Return the kinds of the media rows whose files are not gone."""
+        rows = (row.media for row in self.storage.records.media.values())
+        return sorted(media.kind.value for media in rows if media.state is not MediaState.DELETED)

@@ -1,0 +1,169 @@
+"""Held requests: woken at once, ended at the deadline and not before, whatever the database does."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from photochanger.application import await_outcome as module
+from photochanger.application.await_outcome import error_of
+from photochanger.application.ports import JobReading
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    JobFinalized,
+    JobNotFound,
+    ProviderRefused,
+)
+from photochanger.domain.job import JobId, JobState
+from tests.unit.application.house import House, hang
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def house() -> House:
+    house = House()
+    await house.set_up()
+    return house
+
+
+async def test_a_waiter_is_woken_when_its_job_is_final(house: House) -> None:
+    job_id = (await house.submit()).reading.job.job_id
+    waiting = asyncio.create_task(house.await_outcome(job_id, deadline=house.clock.monotonic() + 30))
+
+    await house.process_job(await house.claim())
+
+    reading = await asyncio.wait_for(waiting, 1)
+    assert reading.job.state is JobState.COMPLETED
+
+
+async def test_a_job_that_is_final_already_is_returned_at_once(house: House) -> None:
+    job_id = (await house.submit()).reading.job.job_id
+    await house.process_job(await house.claim())
+
+    assert (await house.await_outcome(job_id, deadline=house.clock.monotonic() + 30)).job.is_finalized
+
+
+async def test_at_the_deadline_the_waiter_ends_the_job_itself_and_not_before(house: House) -> None:
+    submitted = await house.submit(time_left_sec=0.3)
+    deadline = house.clock.monotonic() + 0.25
+
+    reading = await house.await_outcome(submitted.reading.job.job_id, deadline=deadline)
+
+    assert reading.job.state is JobState.FAILED_TIMEOUT
+    assert reading.now >= reading.job.deadline
+    assert house.clock.monotonic() >= deadline
+
+
+async def test_an_unknown_job_is_not_waited_for(house: House) -> None:
+    with pytest.raises(JobNotFound):
+        await house.await_outcome(JobId("0" * 32), deadline=house.clock.monotonic() + 30)
+    with pytest.raises(JobNotFound):
+        await house.await_outcome(JobId("0" * 32), deadline=house.clock.monotonic() - 1)
+
+
+async def test_an_older_job_with_a_later_deadline_is_left_alone(house: House) -> None:
+    submitted = await house.submit(time_left_sec=30)
+
+    with pytest.raises(DeadlineExceeded):
+        await house.await_outcome(submitted.reading.job.job_id, deadline=house.clock.monotonic())
+
+    assert (await house.state_of(submitted)).job.state is JobState.PENDING
+
+
+async def test_waiters_with_one_deadline_share_their_statements(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire, calls = house.jobs.expire, []
+
+    async def counting(job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        calls.append(len(job_ids))
+        await asyncio.sleep(0.01)  # as long as a database might take
+        return await expire(job_ids)
+
+    monkeypatch.setattr(house.jobs, "expire", counting)
+    house.await_outcome = module.AwaitOutcome(
+        jobs=house.jobs, signals=house.storage.signals, clock=house.clock
+    )
+    submitted = [await house.submit(time_left_sec=0.3) for _ in range(100)]
+    deadline = house.clock.monotonic() + 0.3
+
+    readings = await asyncio.gather(
+        *(house.await_outcome(each.reading.job.job_id, deadline=deadline) for each in submitted)
+    )
+
+    assert {reading.job.state for reading in readings} == {JobState.FAILED_TIMEOUT}
+    assert {reading.job.job_id for reading in readings} == {each.reading.job.job_id for each in submitted}
+    assert len(calls) < 20
+
+
+async def test_the_deadline_is_kept_when_the_database_does_not_answer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: object) -> None:
+        raise DatabaseUnavailable
+
+    async def stay_silent(_: object) -> None:
+        await asyncio.Event().wait()
+
+    submitted = await house.submit()
+    for reading, expiring in ((refuse, refuse), (stay_silent, stay_silent)):
+        monkeypatch.setattr(house.jobs, "get", reading)
+        monkeypatch.setattr(house.jobs, "expire", expiring)
+        await_outcome = module.AwaitOutcome(jobs=house.jobs, signals=house.storage.signals, clock=house.clock)
+        deadline = house.clock.monotonic() + 0.1
+        with pytest.raises(DeadlineExceeded):
+            await await_outcome(submitted.reading.job.job_id, deadline=deadline)
+        assert 0 <= house.clock.monotonic() - deadline < module.SETTLING_SEC + 0.2
+
+
+async def test_a_lost_signal_costs_no_more_than_a_poll(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_SEC", 0.02)
+    monkeypatch.setattr(house.storage.records.hub, "announce", lambda *_: None)
+    job_id = (await house.submit()).reading.job.job_id
+    waiting = asyncio.create_task(house.await_outcome(job_id, deadline=house.clock.monotonic() + 30))
+    await asyncio.sleep(0)
+
+    await house.process_job(await house.claim())
+
+    assert (await asyncio.wait_for(waiting, 2)).job.is_finalized
+
+
+async def test_a_waiter_that_leaves_does_not_disturb_the_job(house: House) -> None:
+    house.provider.behaviour = hang
+    submitted = await house.submit()
+    job_id = submitted.reading.job.job_id
+    waiting = asyncio.create_task(house.await_outcome(job_id, deadline=house.clock.monotonic() + 30))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert (await house.state_of(submitted)).job.state is JobState.PENDING
+
+
+async def test_the_error_of_a_job_is_that_of_its_failure_reason(house: House) -> None:
+    async def refuse(*_: object) -> None:
+        raise ProviderRefused
+
+    house.provider.behaviour = refuse
+    submitted = await house.submit()
+    await house.process_job(await house.claim())
+
+    assert isinstance(error_of((await house.state_of(submitted)).job), ProviderRefused)
+
+
+async def test_a_completed_job_means_no_error_and_a_cancelled_one_a_conflict(house: House) -> None:
+    submitted = await house.submit()
+    job = submitted.reading.job
+    ended = replace(job, finalized_at=job.created_at + timedelta(seconds=1))
+
+    assert error_of(replace(ended, state=JobState.COMPLETED)) is None
+    assert isinstance(error_of(replace(ended, state=JobState.CANCELLED)), JobFinalized)
+    assert isinstance(
+        error_of(replace(ended, state=JobState.FAILED_TIMEOUT, failure_reason="timeout")), DeadlineExceeded
+    )

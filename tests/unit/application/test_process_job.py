@@ -1,0 +1,279 @@
+"""Doing jobs: success, every way to fail, and what cuts the work short."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import BinaryIO
+
+import pytest
+
+from photochanger.application import process_job as module
+from photochanger.application.ports import JobReading, TransformRequest, Verdict
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    PhotoChangerError,
+    ProviderError,
+    ProviderNoImage,
+    ProviderRefused,
+    ResultNotFound,
+)
+from photochanger.domain.job import JobEvent, JobId, JobState
+from photochanger.domain.media import MediaKind
+from tests.unit.application.house import PHOTO, House, hang
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def house() -> House:
+    house = House()
+    await house.set_up()
+    return house
+
+
+async def test_a_photo_comes_out_as_a_picture_with_a_preview(house: House) -> None:
+    submitted = await house.submit()
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert job.state is JobState.COMPLETED
+    assert job.attempts == 1
+    result = await house.open_result(job.job_id)
+    assert b"".join([chunk async for chunk in house.open_result.read(result)]) == PHOTO + b", painted"
+    preview = await house.open_result(job.job_id, MediaKind.PREVIEW)
+    assert b"".join([chunk async for chunk in house.open_result.read(preview)]) == b"preview"
+
+
+async def test_the_provider_is_asked_with_all_parameters_and_the_deadline(house: House) -> None:
+    await house.submit(time_left_sec=20)
+
+    await house.process_job(await house.claim())
+
+    [request] = house.provider.requests
+    assert request.operation == "paint"
+    assert request.params == {"strength": 40}
+    assert request.deadline - house.clock.monotonic() == pytest.approx(20, abs=1)
+
+
+async def test_the_payload_goes_when_the_job_is_done(house: House) -> None:
+    await house.submit()
+    await house.process_job(await house.claim())
+
+    await house.sweep()
+
+    assert await house.files() == ["preview", "result"]
+    assert house.living_rows() == ["preview", "result"]
+
+
+@pytest.mark.parametrize("error", [ProviderError, ProviderRefused, ProviderNoImage])
+async def test_a_providers_failure_is_the_jobs_with_its_code(
+    house: House, error: type[PhotoChangerError]
+) -> None:
+    async def fail(request: TransformRequest, into: BinaryIO) -> None:
+        raise error
+
+    house.provider.behaviour = fail
+    submitted = await house.submit()
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason, job.attempts) == (JobState.FAILED_PROVIDER, error.code, 1)
+    await house.sweep()
+    assert (await house.files(), house.living_rows()) == ([], [])
+
+
+async def test_a_picture_that_is_none_is_the_providers_failure(house: House) -> None:
+    async def answer_with_a_page(request: TransformRequest, into: BinaryIO) -> None:
+        into.write(b"<html>Bad gateway</html>")
+
+    house.provider.behaviour = answer_with_a_page
+    submitted = await house.submit()
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_PROVIDER, "provider_error")
+
+
+@pytest.mark.parametrize(("provider", "operation"), [("nobody", "paint"), ("painter", "sculpt")])
+async def test_a_provider_that_is_not_there_is_a_mistake_in_the_set_up(
+    house: House, provider: str, operation: str
+) -> None:
+    await house.set_up(provider=provider, operation=operation)
+    submitted = await house.submit()
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_PROVIDER, "provider_misconfigured")
+    assert job.attempts == 0
+
+
+async def test_a_photo_that_cannot_be_decoded_after_all_says_so(house: House) -> None:
+    submitted = await house.submit(PHOTO + b" undecodable")
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "invalid_image")
+
+
+async def test_a_defect_ends_the_job_and_is_raised_for_the_log(house: House) -> None:
+    async def stumble(request: TransformRequest, into: BinaryIO) -> None:
+        raise ZeroDivisionError
+
+    house.provider.behaviour = stumble
+    submitted = await house.submit()
+
+    with pytest.raises(ZeroDivisionError):
+        await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "internal_error")
+
+
+async def test_a_provider_that_hangs_is_cut_short_and_the_job_times_out(house: House) -> None:
+    house.provider.behaviour = hang
+    submitted = await house.submit(time_left_sec=0.6)
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_TIMEOUT, "timeout")
+    assert job.finalized_at is not None
+    assert job.finalized_at >= job.deadline
+    assert house.provider.cancelled == 1
+    await house.sweep()
+    assert (await house.files(), house.living_rows()) == ([], [])
+
+
+async def test_a_time_out_of_a_library_is_not_taken_for_the_deadline(house: House) -> None:
+    async def give_up(request: TransformRequest, into: BinaryIO) -> None:
+        raise TimeoutError
+
+    house.provider.behaviour = give_up
+    submitted = await house.submit()
+
+    with pytest.raises(TimeoutError):
+        await house.process_job(await house.claim())
+
+    assert (await house.state_of(submitted)).job.state is JobState.FAILED_INTERNAL
+
+
+async def test_the_work_stops_when_somebody_else_ends_the_job(house: House) -> None:
+    house.provider.behaviour = hang
+    submitted = await house.submit(time_left_sec=30)
+    job_id = submitted.reading.job.job_id
+    working = asyncio.create_task(house.process_job(await house.claim()))
+    await house.provider.called.wait()
+
+    house.storage.records.replace_job(
+        (await house.state_of(submitted)).job.apply(JobEvent.CANCEL_REQUESTED, now=house.clock.now())
+    )
+    house.storage.signals.announce_everything()
+    await asyncio.wait_for(working, 2)
+
+    assert house.provider.cancelled == 1
+    with pytest.raises(ResultNotFound):
+        await house.open_result(job_id)
+
+
+async def test_the_lease_is_renewed_while_the_work_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_SEC", 0.01)
+    renew, renewed = house.jobs.renew, asyncio.Event()
+
+    async def watched(job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+        held = await renew(job_id, fence=fence, lease=lease)
+        renewed.set()
+        return held
+
+    monkeypatch.setattr(house.jobs, "renew", watched)
+    house.provider.behaviour = hang
+    submitted = await house.submit()
+    claimed = await house.claim()
+    working = asyncio.create_task(house.process_job(claimed))
+
+    await asyncio.wait_for(renewed.wait(), 2)
+
+    before, after = claimed.job.lease_expires_at, (await house.state_of(submitted)).job.lease_expires_at
+    assert before is not None
+    assert after is not None
+    assert after > before
+    working.cancel()
+    await asyncio.wait([working])
+
+
+async def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_SEC", 0.01)
+    house.provider.behaviour = hang
+    submitted = await house.submit()
+    claimed = await house.claim()
+    records = house.storage.records
+    lapsed = replace(claimed.job, lease_expires_at=claimed.now - timedelta(seconds=1))
+    records.replace_job(lapsed)
+
+    await asyncio.wait_for(house.process_job(claimed), 2)
+
+    assert house.provider.cancelled == 1
+    assert (await house.state_of(submitted)).job == lapsed
+
+
+async def test_a_shutdown_hands_the_job_back(house: House) -> None:
+    house.provider.behaviour = hang
+    submitted = await house.submit()
+    working = asyncio.create_task(house.process_job(await house.claim()))
+    await house.provider.called.wait()
+
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    assert (await house.state_of(submitted)).job.state is JobState.PENDING
+    assert house.provider.cancelled == 1
+
+
+async def test_a_database_that_is_away_for_a_moment_does_not_cost_the_result(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finalize = house.jobs.finalize
+    failures = iter([DatabaseUnavailable(), DatabaseUnavailable()])
+
+    async def finalize_at_the_third_try(job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
+        for failure in failures:
+            raise failure
+        return await finalize(job_id, verdict, fence=fence)
+
+    monkeypatch.setattr(house.jobs, "finalize", finalize_at_the_third_try)
+    submitted = await house.submit()
+
+    await house.process_job(await house.claim())
+
+    assert (await house.state_of(submitted)).job.state is JobState.COMPLETED
+
+
+async def test_a_result_that_lost_against_the_deadline_is_swept_away(house: House) -> None:
+    async def take_too_long_to_store(request: TransformRequest, into: BinaryIO) -> None:
+        into.write(b"image: late")
+        records = house.storage.records
+        job = records.jobs[request_job]
+        records.replace_job(replace(job, deadline=house.clock.now()))
+        await house.jobs.expire([request_job])
+
+    house.provider.behaviour = take_too_long_to_store
+    submitted = await house.submit()
+    request_job = submitted.reading.job.job_id
+
+    await house.process_job(await house.claim())
+
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.result) == (JobState.FAILED_TIMEOUT, None)
+    for media_id in list(house.storage.records.media):
+        await house.storage.media.condemn([media_id])
+    await house.sweep()
+    assert (await house.files(), house.living_rows()) == ([], [])

@@ -1,0 +1,130 @@
+"""Taking photos in: what becomes a job, what is refused, and what is left behind (nothing)."""
+
+import pytest
+
+from photochanger.domain.errors import (
+    DeadlineExceeded,
+    IdempotencyKeyReused,
+    InvalidImage,
+    InvalidRequest,
+    PayloadTooLarge,
+    PhotoChangerError,
+    SlotDisabled,
+    SlotNotFound,
+    UnsupportedMediaType,
+)
+from photochanger.domain.job import JobState
+from photochanger.domain.media import MediaState
+from tests.unit.application.house import BROKEN, PHOTO, SLOT, House
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def house() -> House:
+    house = House()
+    await house.set_up()
+    return house
+
+
+async def test_a_photo_becomes_a_pending_job_with_its_payload_stored(house: House) -> None:
+    job = (await house.submit()).reading.job
+
+    assert job.state is JobState.PENDING
+    assert (job.deadline - job.created_at).total_seconds() == pytest.approx(48, abs=0.5)
+    row = await house.storage.media.get(job.payload_id)
+    assert row is not None
+    assert row.state is MediaState.STORED
+    assert row.sha256 == job.content_hash
+    async with house.storage.files.open(row.key) as file:
+        assert file.read() == PHOTO
+
+
+async def test_the_job_keeps_the_configuration_that_it_came_with(house: House) -> None:
+    job = (await house.submit()).reading.job
+
+    await house.set_up(operation="something else")
+
+    reading = await house.jobs.get(job.job_id)
+    assert reading is not None
+    assert reading.job.configuration.call.operation == "paint"
+
+
+@pytest.mark.parametrize("slot_id", ["slot-016", "", "slot-001/..", "ѕlot-001"])
+async def test_an_unknown_slot_is_refused_before_any_byte(house: House, slot_id: str) -> None:
+    with pytest.raises(SlotNotFound):
+        await house.submit_photo.admit(slot_id, arrived_at=0)
+
+
+async def test_a_slot_that_is_off_is_refused(house: House) -> None:
+    with pytest.raises(SlotDisabled):
+        await house.submit_photo.admit("slot-002", arrived_at=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"", InvalidRequest), (b"some text", UnsupportedMediaType), (BROKEN, InvalidImage)],
+)
+async def test_what_is_no_image_is_refused_and_leaves_nothing(
+    house: House, content: bytes, error: type[PhotoChangerError]
+) -> None:
+    with pytest.raises(error):
+        await house.submit(content)
+
+    await house.sweep()
+    assert (await house.files(), house.living_rows(), house.storage.records.jobs) == ([], [], {})
+
+
+async def test_too_large_a_photo_is_refused_while_it_streams(house: House) -> None:
+    admission = await house.submit_photo.admit(SLOT, arrived_at=house.clock.monotonic())
+    written = 0
+
+    async def stream() -> None:
+        nonlocal written
+        async with house.submit_photo.receive(admission) as upload:
+            for _ in range(100):
+                await upload.write(bytes(1_000_000))
+                written += 1
+
+    with pytest.raises(PayloadTooLarge):
+        await stream()
+
+    assert written == 50
+    await house.sweep()
+    assert (await house.files(), house.living_rows()) == ([], [])
+
+
+async def test_the_file_is_known_to_the_database_before_its_first_byte(house: House) -> None:
+    admission = await house.submit_photo.admit(SLOT, arrived_at=house.clock.monotonic())
+    async with house.submit_photo.receive(admission) as upload:
+        row = await house.storage.media.get(upload.media_id)
+        assert row is not None
+        assert row.state is MediaState.PENDING
+
+
+async def test_a_photo_that_arrives_too_late_is_no_job(house: House) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await house.submit(time_left_sec=-1)
+
+    await house.sweep()
+    assert (await house.files(), house.storage.records.jobs) == ([], {})
+
+
+async def test_the_same_key_with_the_same_photo_is_the_same_job(house: House) -> None:
+    first = await house.submit(key="k1")
+    second = await house.submit(key="k1")
+
+    assert (first.replayed, second.replayed) == (False, True)
+    assert second.reading.job.job_id == first.reading.job.job_id
+    await house.sweep()
+    assert await house.files() == ["payload"]
+
+
+async def test_the_same_key_with_another_photo_is_refused(house: House) -> None:
+    await house.submit(key="k1")
+
+    with pytest.raises(IdempotencyKeyReused):
+        await house.submit(PHOTO + b"!", key="k1")
+
+    await house.sweep()
+    assert await house.files() == ["payload"]

@@ -1,0 +1,146 @@
+"""Retention, images, media, settings and errors."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from photochanger.domain import errors
+from photochanger.domain.errors import InvalidImage, ValidationFailed
+from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType
+from photochanger.domain.media import MediaId, MediaKind, media_key
+from photochanger.domain.retention import has_passed, result_expires_at, time_left
+from photochanger.domain.settings import Settings, validate_password, validate_settings
+from photochanger.domain.slot import ProviderCall, SlotConfiguration
+
+NOW = datetime(2026, 1, 14, 9, 30, tzinfo=UTC)
+A_MICROSECOND = timedelta(microseconds=1)
+SLOT = SlotConfiguration(call=ProviderCall(provider="rehearsal", operation="photo_effect"))
+
+
+def test_a_time_to_live_is_over_at_its_end_and_not_before() -> None:
+    assert not has_passed(NOW, now=NOW - A_MICROSECOND)
+    assert has_passed(NOW, now=NOW)
+
+
+@given(st.datetimes(timezones=st.just(UTC), max_value=datetime(2100, 1, 1)), st.integers(24, 168))  # noqa: DTZ001 - hypothesis adds the zone
+def test_a_result_lives_exactly_its_retention(finalized_at: datetime, hours: int) -> None:
+    assert result_expires_at(finalized_at, timedelta(hours=hours)) - finalized_at == timedelta(hours=hours)
+
+
+def test_time_left_is_never_negative() -> None:
+    assert time_left(NOW, now=NOW - timedelta(seconds=2)) == timedelta(seconds=2)
+    assert time_left(NOW, now=NOW + timedelta(seconds=2)) == timedelta(0)
+
+
+def an_info(width: int = 8000, height: int = 6250, frames: int = 1) -> ImageInfo:
+    return ImageInfo(image_type=ImageType.PNG, width=width, height=height, frames=frames)
+
+
+def test_fifty_megapixels_are_allowed() -> None:
+    ImageLimits().check(an_info())
+
+
+@pytest.mark.parametrize(
+    "info",
+    [an_info(width=8001), an_info(width=0), an_info(height=0), an_info(frames=2), an_info(20_000, 20_000)],
+)
+def test_an_image_beyond_the_limits_is_refused(info: ImageInfo) -> None:
+    with pytest.raises(InvalidImage):
+        ImageLimits().check(info)
+
+
+def test_requirements_are_met_up_to_their_bounds() -> None:
+    needed = ImageRequirements(types=frozenset({ImageType.PNG}), max_side_px=100, max_bytes=1000)
+
+    assert needed.are_met_by(an_info(100, 50), 1000)
+    assert not needed.are_met_by(an_info(100, 50), 1001)
+    assert not needed.are_met_by(an_info(50, 101), 1000)
+    assert not needed.are_met_by(replace(an_info(10, 10), image_type=ImageType.WEBP), 10)
+    assert needed.preferred_type is ImageType.PNG
+    assert ImageRequirements().preferred_type is ImageType.JPEG
+
+
+def test_a_provider_that_accepts_nothing_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        ImageRequirements(types=frozenset())
+
+
+def test_a_media_key_is_made_of_our_own_id() -> None:
+    assert media_key(MediaKind.RESULT, MediaId("ab" * 16)) == "result/ab/" + "ab" * 16
+
+
+@given(st.text())
+def test_no_key_is_made_of_anything_else(text: str) -> None:
+    with pytest.raises(ValueError, match="not a media id"):
+        media_key(MediaKind.PAYLOAD, MediaId(text + "/"))
+
+
+def test_the_default_settings_are_valid() -> None:
+    validate_settings(Settings())
+
+
+def test_all_problems_of_the_settings_are_reported_at_once() -> None:
+    settings = Settings()
+    bad = replace(
+        settings,
+        ingest=replace(settings.ingest, sync_response_timeout_sec=61, max_upload_mb=2049, rate_limit_rps=0),
+        results=replace(settings.results, retention_hours=23, gallery_size=0),
+        limits=replace(settings.limits, per_provider={"gemini": 0}),
+        cleanup=replace(settings.cleanup, interval_sec=0),
+    )
+
+    with pytest.raises(ValidationFailed) as failed:
+        validate_settings(bad)
+
+    assert [problem.field for problem in failed.value.problems] == [
+        "ingest.sync_response_timeout_sec",
+        "ingest.rate_limit_rps",
+        "ingest.max_upload_mb",
+        "results.retention_hours",
+        "results.gallery_size",
+        "cleanup.interval_sec",
+        "limits.per_provider.gemini",
+    ]
+
+
+def test_a_slot_may_have_a_time_out_of_its_own() -> None:
+    assert Settings().sync_response_timeout_sec(SLOT) == 48
+    assert Settings().sync_response_timeout_sec(replace(SLOT, sync_response_timeout_sec=20)) == 20
+
+
+def test_the_smaller_upload_limit_counts() -> None:
+    settings = Settings()
+    small = replace(settings, ingest=replace(settings.ingest, max_upload_mb=20))
+
+    assert settings.upload_limit_bytes(SLOT) == 50_000_000
+    assert small.upload_limit_bytes(SLOT) == 20_000_000
+
+
+@pytest.mark.parametrize("password", ["x" * 7, "x" * 129])
+def test_a_password_has_a_sensible_length(password: str) -> None:
+    with pytest.raises(ValidationFailed):
+        validate_password(password)
+    validate_password(password[:128].ljust(8, "x"))
+
+
+def test_codes_are_unique_and_every_leaf_has_one() -> None:
+    leaves = [cls for cls in errors.error_classes() if not cls.__subclasses__()]
+    codes = [cls.__dict__.get("code") for cls in leaves if cls is not errors.InvalidTransition]
+
+    assert None not in codes
+    assert len(set(codes)) == len(codes)
+
+
+def test_an_error_is_found_by_its_code() -> None:
+    assert errors.error_with_code("provider_refused") is errors.ProviderRefused
+    assert errors.error_with_code("timeout") is errors.DeadlineExceeded
+    assert errors.error_with_code("never heard of") is errors.InternalError
+
+
+def test_the_tree_in_the_docstring_names_every_class() -> None:
+    documented = errors.__doc__ or ""
+
+    assert [cls.__name__ for cls in errors.error_classes() if cls.__name__ not in documented] == []
