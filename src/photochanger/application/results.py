@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore
 from photochanger.domain.errors import JobNotFound, ResultExpired, ResultNotFound
-from photochanger.domain.job import Job, parse_job_id
+from photochanger.domain.job import Job, ResultSource, parse_job_id
 from photochanger.domain.media import MediaKind, StoredImage, media_key
 from photochanger.domain.retention import has_passed, time_left
 
@@ -36,7 +36,9 @@ class OpenedResult:
     job: Job
     kind: MediaKind
     image: StoredImage
+    source: ResultSource
     stored_at: datetime
+    expires_at: datetime
     time_left: timedelta
 
 
@@ -71,6 +73,8 @@ def opened(reading: JobReading, kind: MediaKind = MediaKind.RESULT) -> OpenedRes
         job=job,
         kind=kind,
         image=job.result.preview if kind is MediaKind.PREVIEW else job.result.image,
+        source=job.result.source,
         stored_at=job.finalized_at,
+        expires_at=expires_at,
         time_left=time_left(expires_at, now=reading.now),
     )

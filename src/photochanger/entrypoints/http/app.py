@@ -1,0 +1,108 @@
+"""The HTTP application, put together."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.ingest_password import CheckIngestPassword
+from photochanger.application.ports import Clock
+from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.entrypoints.http.access import Access
+from photochanger.entrypoints.http.arrival import ArrivalTime
+from photochanger.entrypoints.http.documentation import document, documentation, openapi_json
+from photochanger.entrypoints.http.errors import EXCEPTION_HANDLERS
+from photochanger.entrypoints.http.guard import Guard
+from photochanger.entrypoints.http.health import Readiness, ReadinessCheck, livez, metrics, readyz
+from photochanger.entrypoints.http.ingest import INGEST_PATHS, ingest
+from photochanger.entrypoints.http.intake import PhotoIntake
+from photochanger.entrypoints.http.jobs import job
+from photochanger.entrypoints.http.lingering import LingeringClose
+from photochanger.entrypoints.http.links import ResultLinks
+from photochanger.entrypoints.http.results import preview, result
+
+
+class Providers(Protocol):
+    """What the HTTP door takes from the container: a provider for each."""
+
+    @property
+    def clock(self) -> Callable[[], Clock]: ...
+    @property
+    def submit_photo(self) -> Callable[[], SubmitPhoto]: ...
+    @property
+    def check_ingest_password(self) -> Callable[[], CheckIngestPassword]: ...
+    @property
+    def await_outcome(self) -> Callable[[], AwaitOutcome]: ...
+    @property
+    def open_result(self) -> Callable[[], OpenResult]: ...
+    @property
+    def read_job(self) -> Callable[[], ReadJob]: ...
+    @property
+    def readiness(self) -> Callable[[], Readiness]: ...
+    @property
+    def metrics(self) -> Callable[[], Metrics]: ...
+    @property
+    def public_base_url(self) -> Callable[[], str | None]: ...
+
+
+def create_app(container: Providers) -> Litestar:
+    """Return the application, with everything that it needs taken from the container."""
+    app = Litestar(
+        route_handlers=[
+            ingest,
+            result,
+            preview,
+            job,
+            livez,
+            readyz,
+            metrics,
+            openapi_json,
+            documentation,
+        ],
+        dependencies=_dependencies(container),
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+    )
+    document(app)
+    app.asgi_handler = _edge(app, container)
+    return app
+
+
+def from_container(provider: Callable[..., Any]) -> Provide:
+    """Return a dependency that asks the container each time; it refuses its providers as they are."""
+    return Provide(lambda: provider(), sync_to_thread=False)  # noqa: PLW0108 -- Litestar reads the signature
+
+
+def _dependencies(container: Providers) -> dict[str, Provide]:
+    def photo_intake() -> PhotoIntake:
+        return PhotoIntake(
+            submit_photo=container.submit_photo(), check_password=container.check_ingest_password()
+        )
+
+    def result_links(request: Request[Any, Any, Any]) -> ResultLinks:
+        return ResultLinks.for_request(request, container.public_base_url())
+
+    return {
+        "submit_photo": from_container(container.submit_photo),
+        "photo_intake": from_container(photo_intake),
+        "await_outcome": from_container(container.await_outcome),
+        "open_result": from_container(container.open_result),
+        "read_job": from_container(container.read_job),
+        "readiness_check": from_container(lambda: ReadinessCheck(container.readiness())),
+        "metrics_registry": from_container(container.metrics),
+        "result_links": Provide(result_links, sync_to_thread=False),
+    }
+
+
+def _edge(app: Litestar, container: Providers) -> ASGIApp:
+    """Wrap the router, not a route: what is refused before routing is recorded too."""
+    clock, registry = container.clock(), container.metrics()
+    registry.know_routes([route.path for route in app.routes])
+    access = Access(Guard(app.asgi_handler), metrics=registry, clock=clock, ingest_routes=INGEST_PATHS)
+    return ArrivalTime(LingeringClose(access), clock)

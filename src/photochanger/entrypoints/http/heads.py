@@ -1,0 +1,40 @@
+"""Reading the head of a request, as it came."""
+
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from litestar.types import Scope
+
+from photochanger.domain.errors import InvalidRequest
+
+
+def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
+    """Return every value of the header `name` (in lower case), in order."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
+def first_header(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of the header `name`, or None."""
+    return next((value.decode("latin-1") for value in header_values(scope, name)), None)
+
+
+def only_header(scope: Scope, name: bytes) -> bytes | None:
+    """Return the value of a header that may come once, or None; raises `InvalidRequest` where it came twice."""
+    values = header_values(scope, name)
+    if len(values) > 1:
+        raise InvalidRequest(f"{name.decode().title()} must be given at most once")
+    return values[0] if values else None
+
+
+def only_query(scope: Scope, name: bytes) -> bytes | None:
+    """Return the value of a query parameter, or None; raises `InvalidRequest` where it came twice."""
+    values = [value for key, value in parse_qsl(scope["query_string"], keep_blank_values=True) if key == name]
+    if len(values) > 1:
+        raise InvalidRequest(f"{name.decode()} must be given at most once")
+    return values[0] if values else None
+
+
+def has_body(scope: Scope) -> bool:
+    """Say whether the head announces a body."""
+    length = first_header(scope, b"content-length")
+    return bool(header_values(scope, b"transfer-encoding")) or length not in (None, "0")

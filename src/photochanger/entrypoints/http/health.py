@@ -1,0 +1,76 @@
+"""What supervisors and monitors ask."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from litestar import MediaType, get
+from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
+from litestar.response import Response
+
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.entrypoints.http.operations import READINESS_RESPONSES, Described
+from photochanger.entrypoints.http.schemas import Health
+
+
+class Readiness(Protocol):
+    """Says whether this process can serve photos now."""
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """Whether the process is ending."""
+
+    async def problems(self) -> Sequence[str]:
+        """Return what stands in the way, each in a sentence without secrets."""
+
+
+class ReadinessCheck:
+    """Asks a `Readiness`; a class of its own, because a protocol cannot be injected into a handler."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    async def __call__(self) -> Sequence[str]:
+        """Return what stands in the way."""
+        if self._readiness.is_shutting_down:
+            return ["The server is shutting down"]
+        return await self._readiness.problems()
+
+
+_NO_STORE = CacheControlHeader(no_store=True)
+
+
+@get("/livez", cache_control=_NO_STORE, tags=["operations"], summary="Liveness", operation_class=Described)
+async def livez() -> Health:
+    """Say that the process runs and its event loop turns."""
+    return Health(status="ok")
+
+
+@get(
+    "/readyz",
+    cache_control=_NO_STORE,
+    tags=["operations"],
+    summary="Readiness",
+    operation_class=Described,
+    responses=READINESS_RESPONSES,
+)
+async def readyz(readiness_check: NamedDependency[ReadinessCheck]) -> Response[Health]:
+    """Say whether the process may be sent photos."""
+    problems = await readiness_check()
+    health = Health(status="unavailable" if problems else "ok", problems=list(problems))
+    return Response(health, status_code=503 if problems else 200)
+
+
+@get(
+    "/metrics",
+    cache_control=_NO_STORE,
+    media_type=MediaType.TEXT,
+    tags=["operations"],
+    summary="Metrics",
+    operation_class=Described,
+)
+async def metrics(metrics_registry: NamedDependency[Metrics]) -> Response[bytes]:
+    """Return the metrics in Prometheus' text format."""
+    # The framework adds the charset to every text type once more.
+    media_type = metrics_registry.content_type.removesuffix("; charset=utf-8")
+    return Response(metrics_registry.exposition(), media_type=media_type)

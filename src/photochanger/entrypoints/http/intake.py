@@ -1,0 +1,168 @@
+"""Taking a booth's form in: from the bytes of a request to a job."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from litestar import Request
+from litestar.types import Receive, Scope
+
+from photochanger.adapters.telemetry.tracing import current_traceparent
+from photochanger.application.ingest_password import CheckIngestPassword
+from photochanger.application.ports import Submitted
+from photochanger.application.submit_photo import Admission, SubmitPhoto, Upload
+from photochanger.domain.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from photochanger.entrypoints.http.errors import ClientGone
+from photochanger.entrypoints.http.heads import first_header, header_values, only_header, only_query
+from photochanger.entrypoints.http.multipart import (
+    FORM_OVERHEAD_BYTES,
+    Field,
+    PhotoBegins,
+    PhotoForm,
+    boundary_of,
+)
+
+BODY_IDLE_SEC: Final = 10.0
+"""How long a body may pause. A longer pause is answered with 400 `invalid_request`."""
+
+_KEY = re.compile(rb"[ -~]{1,255}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What became of a form: its job, and the booth's wish for the JSON answer."""
+
+    submitted: Submitted
+    inline: bytes | None
+
+
+class PhotoIntake:
+    """Receives the photo of an admitted request and makes it a job.
+
+    The password is checked at the first moment it is known: before the body where the head has it, else when
+    its field arrives; without any, at the end. Nothing is stored before the photo itself begins, and what
+    was stored of a refused request is discarded.
+    """
+
+    def __init__(self, *, submit_photo: SubmitPhoto, check_password: CheckIngestPassword) -> None:
+        self._submit_photo = submit_photo
+        self._check_password = check_password
+
+    async def __call__(self, admission: Admission, request: Request) -> Received:
+        """Return the job; raises whatever refuses the photo, and `ClientGone`."""
+        scope = request.scope
+        gate = _PasswordGate(self._check_password, admission)
+        await gate.show(_password_in(scope))
+        idempotency_key = _idempotency_key_in(scope)
+        form = PhotoForm(_boundary_in(scope))
+        _check_length(scope, admission)
+        async with AsyncExitStack() as stack:
+            upload, inline = None, None
+            async for chunk in _body(request.receive):
+                for event in form.feed(chunk):
+                    match event:
+                        case PhotoBegins():
+                            upload = await stack.enter_async_context(self._submit_photo.receive(admission))
+                        case Field(name="password"):
+                            await gate.show(event.value)
+                        case Field(name="inline"):
+                            inline = event.value
+                        case bytes() if upload is not None:
+                            await upload.write(event)
+            form.close()
+            await gate.pass_through()
+            submitted = await self._submit(upload, idempotency_key)
+        return Received(submitted=submitted, inline=inline)
+
+    async def _submit(self, upload: Upload | None, idempotency_key: str | None) -> Submitted:
+        if upload is None:
+            raise InvalidRequest("The form has no photo: send it as fileToUpload")
+        return await self._submit_photo.submit(
+            upload, idempotency_key=idempotency_key, trace_context=current_traceparent()
+        )
+
+
+class _PasswordGate:
+    """Lets a request through once its password was right; the first one shown counts."""
+
+    def __init__(self, check: CheckIngestPassword, admission: Admission) -> None:
+        self._check = check
+        self._admission = admission
+        self._open = False
+
+    async def show(self, password: bytes | None) -> None:
+        if password is None or self._open:
+            return
+        try:
+            text = password.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("The password is not valid UTF-8") from error
+        await self._check(text, self._admission.slot, self._admission.settings)
+        self._open = True
+
+    async def pass_through(self) -> None:
+        if not self._open:
+            await self._check(None, self._admission.slot, self._admission.settings)
+
+
+@asynccontextmanager
+async def ended_at(deadline: float) -> AsyncIterator[None]:
+    """Turn whatever is still going on at `deadline` (monotonic) into `DeadlineExceeded`."""
+    limit = asyncio.timeout_at(deadline)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise DeadlineExceeded from error
+        raise
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(BODY_IDLE_SEC):
+                message = await receive()
+        except TimeoutError as error:
+            raise InvalidRequest("The body stopped arriving") from error
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if chunk := message.get("body", b""):
+            yield chunk
+        more = message.get("more_body", False)
+
+
+def _password_in(scope: Scope) -> bytes | None:
+    in_header = only_header(scope, b"x-ingest-password")
+    return in_header if in_header is not None else only_query(scope, b"key")
+
+
+def _idempotency_key_in(scope: Scope) -> str | None:
+    key = only_header(scope, b"idempotency-key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters")
+    return key.decode("ascii")
+
+
+def _boundary_in(scope: Scope) -> str:
+    if any(value.lower() != b"identity" for value in header_values(scope, b"content-encoding")):
+        raise UnsupportedMediaType("The body must not be encoded")
+    return boundary_of((only_header(scope, b"content-type") or b"").decode("latin-1"))
+
+
+def _check_length(scope: Scope, admission: Admission) -> None:
+    """Refuse at once what says of itself that it is too long."""
+    length = first_header(scope, b"content-length")
+    if length is not None and int(length) > admission.limit_bytes + FORM_OVERHEAD_BYTES:
+        raise PayloadTooLarge(admission.limit_bytes)

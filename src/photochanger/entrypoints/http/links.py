@@ -1,0 +1,33 @@
+"""The public addresses of a job's result."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+
+from photochanger.domain.job import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLinks:
+    """Makes absolute links below `base`."""
+
+    base: str
+
+    @classmethod
+    def for_request(cls, request: Request[Any, Any, Any], public_base_url: str | None) -> "ResultLinks":
+        """Return links below the configured address, or below the one that this request was sent to."""
+        return cls((public_base_url or str(request.base_url)).rstrip("/"))
+
+    def result(self, job_id: JobId) -> str:
+        """Return where the picture is."""
+        return self.base + result_path(job_id)
+
+    def preview(self, job_id: JobId) -> str:
+        """Return where its preview is."""
+        return f"{self.result(job_id)}/preview"
+
+
+def result_path(job_id: JobId) -> str:
+    """Return the path of a job's picture."""
+    return f"/public/results/{job_id}"

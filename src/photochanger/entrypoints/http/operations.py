@@ -1,0 +1,310 @@
+"""What OpenAPI says of each operation: everything that the handlers' signatures do not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import groupby
+from typing import Any, Final, cast
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
+from litestar.openapi.spec.enums import OpenAPIFormat
+
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    IdempotencyKeyReused,
+    InternalError,
+    InvalidImage,
+    InvalidPassword,
+    InvalidRequest,
+    JobFinalized,
+    JobNotFound,
+    Overloaded,
+    PayloadTooLarge,
+    PhotoChangerError,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderNoImage,
+    ProviderRefused,
+    ResultExpired,
+    ResultNotFound,
+    ShuttingDown,
+    SlotDisabled,
+    SlotNotFound,
+    StorageUnavailable,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from photochanger.domain.image import ImageType
+from photochanger.domain.job import JobId
+from photochanger.entrypoints.http.errors import (
+    PROBLEM_TYPE,
+    JobFailed,
+    ProblemDetails,
+    RangeNotSatisfiable,
+    describe,
+    status_of,
+)
+from photochanger.entrypoints.http.messages import Language
+from photochanger.entrypoints.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS
+from photochanger.entrypoints.http.schemas import Health, PhotoOutcome
+
+EXAMPLE_JOB: Final = JobId("0f2d6a1f8c7b4e5aa9d3c1b2e4f60718")
+_EXAMPLE_LIMIT: Final = 50_000_000
+
+_BINARY: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_TEXT: Final = Schema(type=OpenAPIType.STRING)
+_NUMBER: Final = Schema(type=OpenAPIType.INTEGER)
+
+JOB_FAILURES: Final = (
+    ProviderError,
+    ProviderRefused,
+    ProviderNoImage,
+    ProviderMisconfigured,
+    DeadlineExceeded,
+    JobFinalized,
+)
+INGEST_ERRORS: Final = (
+    InvalidRequest,
+    InvalidPassword,
+    SlotNotFound,
+    SlotDisabled,
+    ResultExpired,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    InvalidImage,
+    IdempotencyKeyReused,
+    InternalError,
+    Overloaded,
+    StorageUnavailable,
+    DatabaseUnavailable,
+    ShuttingDown,
+    *JOB_FAILURES,
+)
+RESULT_ERRORS: Final = (
+    InvalidRequest,
+    ResultNotFound,
+    ResultExpired,
+    RangeNotSatisfiable,
+    InternalError,
+    StorageUnavailable,
+    DatabaseUnavailable,
+)
+JOB_ERRORS: Final = (JobNotFound, InternalError, DatabaseUnavailable)
+
+
+def problems(errors: Sequence[type[PhotoChangerError]]) -> dict[int, ResponseSpec]:
+    """Return the documentation of these errors, one response for each status, one example for each code."""
+    by_status = groupby(sorted(errors, key=status_of), key=status_of)
+    return {int(status): _problems_of_one_status(list(classes)) for status, classes in by_status}
+
+
+def _problems_of_one_status(errors: Sequence[type[PhotoChangerError]]) -> ResponseSpec:
+    return ResponseSpec(
+        ProblemDetails,
+        generate_examples=False,
+        media_type=PROBLEM_TYPE,
+        description="; ".join(f"`{error.code}`: {error.title}" for error in errors),
+        examples=[_example(error) for error in errors],
+    )
+
+
+def _example(error_class: type[PhotoChangerError]) -> Example:
+    error = PayloadTooLarge(_EXAMPLE_LIMIT) if issubclass(error_class, PayloadTooLarge) else error_class()
+    reason = "cancelled" if error_class is JobFinalized else error.code
+    failed = JobFailed(error, EXAMPLE_JOB, reason) if error_class in JOB_FAILURES else None
+    problem = describe(error, Language.EN, about=failed)
+    return Example(id=error.code, summary=error.title, value=msgspec.to_builtins(problem))
+
+
+def header(description: str, schema: Schema = _TEXT, *, example: Any = None) -> OpenAPIHeader:
+    """Return the documentation of an answer's header."""
+    return OpenAPIHeader(schema=schema, description=description, example=example)
+
+
+_PICTURE_HEADERS: Final = {
+    "Cache-Control": header("`no-store`"),
+    "Content-Location": header("The picture's own path", example=f"/public/results/{EXAMPLE_JOB}"),
+    "X-Job-Id": header("The job", example=EXAMPLE_JOB),
+    "X-Result-Url": header("The picture's public address, absolute"),
+    "X-Result-Expires-At": header("When the link ends", example="2026-01-17T09:30:00.123Z"),
+    "X-Result-Source": header("`provider`, `fallback` or `original`", example="provider"),
+    "Idempotent-Replayed": header("`true` where the job was not new; else absent"),
+}
+_FILE_HEADERS: Final = {
+    "ETag": header("The SHA-256 of the bytes", example=f'"{"0" * 64}"'),
+    "Last-Modified": header("When the picture was finished"),
+    "Accept-Ranges": header("`bytes`"),
+    "Cache-Control": header("`private, max-age` of the time that is left"),
+    "Content-Disposition": header("`inline`, or `attachment` with `?download=1`; with a file name"),
+    "Content-Security-Policy": header("`default-src 'none'; sandbox`"),
+}
+_RETRY_AFTER: Final = {"Retry-After": header("Seconds until it is worth trying again", _NUMBER, example=5)}
+_COMMON_HEADERS: Final = {
+    "X-Request-Id": header("The request's id in our log: the one that was sent, or a new one"),
+    "X-Content-Type-Options": header("`nosniff`"),
+}
+
+
+@dataclass
+class _Described(Operation):
+    """An operation that completes its own documentation once the framework has done its part."""
+
+    def __post_init__(self) -> None:
+        responses = cast("dict[str, OpenAPIResponse]", self.responses or {})
+        self.complete(responses)
+        for status, response in responses.items():
+            retry = _RETRY_AFTER if status in _RETRYABLE else {}
+            _forget_example_ids(response)
+            response.headers = {**(response.headers or {}), **retry, **_COMMON_HEADERS}
+
+    def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
+        """Add what only this operation has."""
+
+
+def _forget_example_ids(response: OpenAPIResponse) -> None:
+    """Take out what the framework needs of an example and OpenAPI does not know."""
+    for media_type in (response.content or {}).values():
+        for example in (media_type.examples or {}).values():
+            cast("Example", example).id = None
+
+
+_RETRYABLE: Final = {str(int(status_of(Unavailable)))}
+
+
+@dataclass
+class Described(_Described):
+    """An operation with nothing of its own to add."""
+
+
+@dataclass
+class IngestOperation(_Described):
+    """`POST /ingest/{slot_id}`."""
+
+    def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
+        """Describe the form, the head, and both shapes of success."""
+        self.request_body = _FORM
+        self.parameters = list(_INGEST_PARAMETERS)
+        success = responses["200"]
+        success.headers = dict(_PICTURE_HEADERS)
+        success.content = {**_images(), **(success.content or {})}
+
+
+@dataclass
+class ResultOperation(_Described):
+    """`GET` and `HEAD` of a file."""
+
+    def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
+        """Describe the conditions, and the answers that they lead to."""
+        self.parameters = [*(self.parameters or []), *_CONDITIONS]
+        content_range = {"Content-Range": header("Which bytes, of how many", example="bytes 0-1023/104857")}
+        responses |= {
+            "200": OpenAPIResponse("The file", headers=dict(_FILE_HEADERS), content=_images()),
+            "206": OpenAPIResponse(
+                "The range that was asked for", headers=_FILE_HEADERS | content_range, content=_images()
+            ),
+            "304": OpenAPIResponse("The caller has this version already", headers=dict(_FILE_HEADERS)),
+        }
+        unsatisfiable = responses["416"]
+        unsatisfiable.headers = {
+            "Content-Range": header("How many bytes there are", example="bytes */104857")
+        }
+        self.responses = dict(sorted(responses.items()))
+
+
+def _images() -> dict[str, OpenAPIMediaType]:
+    return {image_type.value: OpenAPIMediaType(schema=_BINARY) for image_type in ImageType}
+
+
+def _field(description: str, schema_type: OpenAPIType = OpenAPIType.STRING, **more: Any) -> Schema:
+    return Schema(type=schema_type, description=description, **more)
+
+
+_FORM: Final = RequestBody(
+    required=True,
+    description=(
+        "The photo, and whatever else the booth sends. The photo is one part named `fileToUpload` (or `file`, "
+        "`image`, `photo`); its file name and declared type are ignored: its bytes decide. At most "
+        f"{MAX_FIELDS} other fields of at most {MAX_FIELD_BYTES} bytes are accepted and need not be there."
+    ),
+    content={
+        "multipart/form-data": OpenAPIMediaType(
+            schema=Schema(
+                type=OpenAPIType.OBJECT,
+                required=["fileToUpload"],
+                properties={
+                    "fileToUpload": _field("JPEG, PNG or WebP", format=OpenAPIFormat.BINARY),
+                    "password": _field(
+                        "The ingest password, unless the head has it",
+                        format=cast("OpenAPIFormat", "password"),
+                        max_length=128,
+                    ),
+                    "inline": _field(
+                        "What the JSON answer holds in `result_inline_base64`; the query wins",
+                        enum=["true", "preview", "false"],
+                    ),
+                },
+                additional_properties=Schema(type=OpenAPIType.STRING, max_length=MAX_FIELD_BYTES),
+            )
+        )
+    },
+)
+
+_INGEST_PARAMETERS: Final = (
+    Parameter(
+        "slot_id",
+        "path",
+        Schema(type=OpenAPIType.STRING, examples=["slot-001"]),
+        "`slot-001` … `slot-015`; anything else is `slot_not_found`",
+        required=True,
+    ),
+    Parameter("key", "query", _TEXT, "The ingest password, for clients that cannot send a field"),
+    Parameter(
+        "inline",
+        "query",
+        Schema(type=OpenAPIType.STRING, enum=["true", "preview", "false"], default="true"),
+        "What the JSON answer holds in `result_inline_base64`: the picture, its preview, or nothing",
+    ),
+    Parameter("X-Ingest-Password", "header", _TEXT, "The ingest password; wins over `key` and the field"),
+    Parameter(
+        "Idempotency-Key",
+        "header",
+        Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern=r"^[ -~]+$"),
+        "The same key with the same photo is the same job: a repetition gets its outcome",
+    ),
+)
+
+_CONDITIONS: Final = (
+    Parameter("Range", "header", _TEXT, "One range of bytes; several, or nonsense, get the whole file"),
+    Parameter("If-Range", "header", _TEXT, "An entity tag or date: the range applies to that version only"),
+    Parameter("If-None-Match", "header", _TEXT, "Entity tags that the caller has"),
+    Parameter("If-Modified-Since", "header", _TEXT, "The date of what the caller has"),
+)
+
+INGEST_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
+    HTTPStatus.OK: ResponseSpec(
+        PhotoOutcome,
+        generate_examples=False,
+        description="The picture; or, where `Accept` prefers `application/json`, the same as JSON",
+    ),
+    **problems(INGEST_ERRORS),
+}
+RESULT_RESPONSES: Final = problems(RESULT_ERRORS)
+JOB_RESPONSES: Final = problems(JOB_ERRORS)
+READINESS_RESPONSES: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
+        Health, generate_examples=False, description="Not now, and why"
+    )
+}

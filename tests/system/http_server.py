@@ -1,0 +1,312 @@
+"""A whole PhotoChanger on a real socket: uvicorn, memory adapters, a worker; and a raw HTTP client."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import uvicorn
+from litestar import Litestar
+
+from stand_ins import PillowImageEditor, RehearsalProvider
+from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.system_clock import SystemClock
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.ingest_password import CheckIngestPassword
+from photochanger.application.ports import Clock, ImageProvider
+from photochanger.application.process_job import ProcessJob
+from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.worker import Worker
+from photochanger.domain.operation import ParameterValue
+from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.entrypoints.http.app import create_app
+
+PASSWORD = "booth-password-ü"
+SLOT = SlotId("slot-001")
+
+
+@dataclass
+class Readiness:
+    """A readiness that says what it is told to."""
+
+    is_shutting_down: bool = False
+    found: list[str] = field(default_factory=list)
+
+    async def problems(self) -> Sequence[str]:
+        return self.found
+
+
+class System:
+    """PhotoChanger's core over memory adapters; provides what `create_app` asks a container for."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        provider: ImageProvider | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        self.the_clock = clock or SystemClock()
+        self.storage = MemoryStorage(self.the_clock)
+        self.images = PillowImageEditor()
+        self.provider = provider or RehearsalProvider()
+        self.the_readiness = Readiness()
+        self.the_metrics = Metrics()
+        self.base_url = base_url
+        self._configuration: CurrentConfiguration | None = None
+        self._passwords = CheckIngestPassword(FastPasswordHasherForTests())
+
+    def clock(self) -> Clock:
+        return self.the_clock
+
+    def submit_photo(self) -> SubmitPhoto:
+        return SubmitPhoto(
+            configuration=self.configuration(),
+            jobs=self.storage.jobs,
+            registry=self.storage.media,
+            store=self.storage.files,
+            images=self.images,
+            clock=self.the_clock,
+        )
+
+    def configuration(self) -> CurrentConfiguration:
+        if self._configuration is None:
+            self._configuration = CurrentConfiguration(
+                slots=self.storage.slots,
+                settings=self.storage.settings,
+                signals=self.storage.signals,
+                clock=self.the_clock,
+            )
+        return self._configuration
+
+    def check_ingest_password(self) -> CheckIngestPassword:
+        return self._passwords
+
+    def await_outcome(self) -> AwaitOutcome:
+        return AwaitOutcome(jobs=self.storage.jobs, signals=self.storage.signals, clock=self.the_clock)
+
+    def open_result(self) -> OpenResult:
+        return OpenResult(jobs=self.storage.jobs, store=self.storage.files)
+
+    def read_job(self) -> ReadJob:
+        return ReadJob(self.storage.jobs)
+
+    def readiness(self) -> Readiness:
+        return self.the_readiness
+
+    def metrics(self) -> Metrics:
+        return self.the_metrics
+
+    def public_base_url(self) -> str | None:
+        return self.base_url
+
+    def worker(self) -> Worker:
+        process = ProcessJob(
+            jobs=self.storage.jobs,
+            registry=self.storage.media,
+            store=self.storage.files,
+            images=self.images,
+            providers=lambda name: self.provider if name == "rehearsal" else None,
+            signals=self.storage.signals,
+            clock=self.the_clock,
+        )
+        return Worker(jobs=self.storage.jobs, signals=self.storage.signals, run=process, concurrency=4)
+
+    async def set_password(self, password: str = PASSWORD) -> None:
+        settings = await self.storage.settings.get()
+        stored = await FastPasswordHasherForTests().hash(password)
+        await self.storage.settings.save(
+            replace(settings, ingest=replace(settings.ingest, password_hash=stored)), changed_by="test"
+        )
+
+    async def set_slot(
+        self,
+        slot_id: SlotId = SLOT,
+        params: Mapping[str, ParameterValue] | None = None,
+        *,
+        is_active: bool = True,
+        time_out_sec: int = 20,
+        size_limit_mb: int = 50,
+    ) -> None:
+        """Set a slot up, past the domain's bounds where a test needs it."""
+        stored = await self.storage.slots.get(slot_id)
+        configuration = SlotConfiguration(
+            call=ProviderCall(provider="rehearsal", operation=self._operation(), params=dict(params or {})),
+            is_active=is_active,
+            sync_response_timeout_sec=time_out_sec,
+            size_limit_mb=size_limit_mb,
+        )
+        slot = Slot(slot_id=slot_id, configuration=configuration, version=stored.version)
+        await self.storage.slots.save(slot, changed_by="test")
+
+    def _operation(self) -> str:
+        return self.provider.description.operations[0].name
+
+
+class _Server(uvicorn.Server):
+    """uvicorn as one task among others: signals stay with the test runner."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[int]:
+        listening = socket.create_server(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[listening])
+        try:
+            yield port
+        finally:
+            self.force_exit = True
+            await self.shutdown(sockets=[listening])
+            listening.close()
+
+
+@asynccontextmanager
+async def served(app: Litestar) -> AsyncIterator[int]:
+    """Serve the application with uvicorn; give its port."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    async with _Server(config).running() as port:
+        yield port
+
+
+@asynccontextmanager
+async def running(system: System) -> AsyncIterator[int]:
+    """Run the system with a worker; give its port."""
+    await system.set_password()
+    await system.set_slot()
+    worker = system.worker()
+    working = asyncio.create_task(worker.serve())
+    try:
+        async with served(create_app(system)) as port:
+            yield port
+    finally:
+        worker.stop()
+        await working
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, as it came over the socket."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str:
+        found = [value for key, value in self.headers if key == name.lower()]
+        assert len(found) == 1, f"{name}: {found}"
+        return found[0]
+
+    def __contains__(self, name: str) -> bool:
+        return any(key == name.lower() for key, _ in self.headers)
+
+
+class Connection:
+    """A raw connection: sends exactly the given bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, port: int) -> AsyncIterator["Connection"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, *, to_head: bool = False) -> Answer:
+        """Read one answer."""
+        async with asyncio.timeout(30):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            status = int(head[0].split(" ")[1])
+            headers = [
+                (name.lower(), value.strip())
+                for name, _, value in (line.partition(":") for line in head[1:-2])
+            ]
+            length = next((int(value) for name, value in headers if name == "content-length"), 0)
+            bodiless = to_head or status < 200 or status in (204, 304)
+            body = b"" if bodiless else await self.reader.readexactly(length)
+        return Answer(status, headers, body)
+
+    async def ended(self) -> bool:
+        """Wait until the server closes; say whether nothing more came."""
+        async with asyncio.timeout(30):
+            return await self.reader.read() == b""
+
+
+async def exchange(port: int, request: bytes, *, to_head: bool = False) -> Answer:
+    """Send a whole request, and return its answer."""
+    async with Connection.to(port) as connection:
+        await connection.send(request)
+        return await connection.answer(to_head=to_head)
+
+
+BOUNDARY = "------------090306000104030805010400"
+
+
+def part(name: str, value: bytes, *, file_name: str | None = None, content_type: str | None = None) -> bytes:
+    """Return one part of a form, without its boundary."""
+    named = f'; filename="{file_name}"' if file_name is not None else ""
+    typed = f"Content-Type: {content_type}\r\n" if content_type else ""
+    return f'Content-Disposition: form-data; name="{name}"{named}\r\n{typed}\r\n'.encode() + value
+
+
+def form(*parts: bytes, boundary: str = BOUNDARY) -> bytes:
+    """Return a form of these parts."""
+    opened = b"".join(b"--" + boundary.encode() + b"\r\n" + each + b"\r\n" for each in parts)
+    return opened + b"--" + boundary.encode() + b"--\r\n"
+
+
+def photo_form(photo: bytes, password: str | None = PASSWORD) -> bytes:
+    """Return the smallest form that a booth could send."""
+    fields = [] if password is None else [part("password", password.encode())]
+    return form(*fields, part("fileToUpload", photo, file_name="IMG_0003.JPG", content_type="image/jpeg"))
+
+
+def post(
+    body: bytes,
+    path: str = f"/ingest/{SLOT}",
+    *,
+    headers: Mapping[str, str] | None = None,
+    content_type: str = f"multipart/form-data; boundary={BOUNDARY}",
+) -> bytes:
+    """Return a whole POST request."""
+    lines = {"Host": "booth.test", "Content-Type": content_type, "Content-Length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in (lines | dict(headers or {})).items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+
+
+def get(path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> bytes:
+    """Return a whole request without a body."""
+    lines = {"Host": "booth.test"} | dict(headers or {})
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1")
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.01)
