@@ -42,7 +42,7 @@ def run() -> str:
             peak = asyncio.run(peak_resident_mib(server.pid, burst))
             time.sleep(REST_SEC)
             after = resident_mib(server.pid)
-    rows = [
+    rows: list[list[object]] = [
         ["idle, warm, MiB", f"{idle:.0f}"],
         ["peak, MiB", f"{peak:.0f}"],
         ["per upload, MiB", f"{(peak - idle) / UPLOADS:.2f}"],

@@ -188,6 +188,9 @@ def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
 @photochanger.command()
 def openapi() -> None:
     """Print the OpenAPI document of the HTTP interface, as YAML."""
-    from photochanger.entrypoints.http.openapi import openapi_yaml
+    from photochanger.entrypoints.container import Container
+    from photochanger.entrypoints.http.app import create_app
+    from photochanger.entrypoints.http.documentation import openapi_yaml
 
-    click.echo(openapi_yaml(), nl=False)
+    container = Container(environment=Environment(), database_url="")  # nothing of it is opened
+    click.echo(openapi_yaml(create_app(container)), nl=False)
