@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import uvicorn
 from litestar import Litestar
-
 from stand_ins import PillowImageEditor, RehearsalProvider
+
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics

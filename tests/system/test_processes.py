@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from photochanger.testing.photos import plain_jpeg
 
 from photochanger.domain.job import JobState
 from photochanger.entrypoints.cli.booth import Delivery, Refusal
+from photochanger.testing.photos import plain_jpeg
 from tests.system.installation import Installation, eventually, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
