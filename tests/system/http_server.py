@@ -5,15 +5,15 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import uvicorn
 from litestar import Litestar
 
-from stand_ins import PillowImageEditor, RehearsalProvider
+from tests.system.stand_ins import PillowImageEditor, RehearsalProvider
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
@@ -25,20 +25,11 @@ from photochanger.application.worker import Worker
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
 from photochanger.entrypoints.http.app import create_app
+from photochanger.entrypoints.http.server import make_server
+from photochanger.entrypoints.readiness import Readiness
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
-
-
-@dataclass
-class Readiness:
-    """A readiness that says what it is told to."""
-
-    is_shutting_down: bool = False
-    found: list[str] = field(default_factory=list)
-
-    async def problems(self) -> Sequence[str]:
-        return self.found
 
 
 class System:
@@ -55,7 +46,8 @@ class System:
         self.storage = MemoryStorage(self.the_clock)
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
-        self.the_readiness = Readiness()
+        self.the_readiness = Readiness(settings=self.storage.settings, store=self.storage.files)
+        self.the_tracing = configure_tracing(version="test")
         self.the_metrics = Metrics()
         self.base_url = base_url
         self._configuration: CurrentConfiguration | None = None
@@ -101,6 +93,9 @@ class System:
 
     def metrics(self) -> Metrics:
         return self.the_metrics
+
+    def tracing(self) -> Tracing:
+        return self.the_tracing
 
     def public_base_url(self) -> str | None:
         return self.base_url
@@ -148,38 +143,17 @@ class System:
         return self.provider.description.operations[0].name
 
 
-class _Server(uvicorn.Server):
-    """uvicorn as one task among others: signals stay with the test runner."""
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[int]:
-        listening = socket.create_server(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[listening])
-        try:
-            yield port
-        finally:
-            self.force_exit = True
-            await self.shutdown(sockets=[listening])
-            listening.close()
-
-
 @asynccontextmanager
 async def served(app: Litestar) -> AsyncIterator[int]:
-    """Serve the application with uvicorn; give its port."""
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    async with _Server(config).running() as port:
-        yield port
+    """Serve the application as the program does; give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = make_server(app)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = server.force_exit = True
+            await serving
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 import yaml
-from litestar import Litestar, MediaType, Request, get
+from litestar import Litestar, MediaType, get
 from litestar.config.app import AppConfig
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Contact, Server
@@ -17,6 +17,7 @@ from litestar.response import Response
 from photochanger import __version__
 from photochanger.domain.errors import PhotoChangerError, error_classes
 from photochanger.entrypoints.http.errors import status_of
+from photochanger.entrypoints.http.heads import AnyRequest
 
 _DESCRIPTION: Final = (
     "A photo in, the finished picture out, before the deadline.\n\n"
@@ -26,7 +27,7 @@ _DESCRIPTION: Final = (
 
 
 @get("/openapi.json", include_in_schema=False)
-async def openapi_json(request: Request) -> dict[str, Any]:
+async def openapi_json(request: AnyRequest) -> dict[str, Any]:
     """Return the API's description."""
     return request.app.openapi_schema.to_schema()
 

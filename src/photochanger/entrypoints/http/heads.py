@@ -1,11 +1,22 @@
 """Reading the head of a request, as it came."""
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import parse_qsl
 
-from litestar.types import Scope
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import HTTPScope, LifeSpanScope, Scope
 
 from photochanger.domain.errors import InvalidRequest
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+"""A request; whom it authenticates is not our concern here."""
+
+
+def is_http(scope: Scope | LifeSpanScope) -> TypeGuard[HTTPScope]:
+    """Say whether this is a request, and not a WebSocket."""
+    return scope["type"] == ScopeType.HTTP
 
 
 def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
@@ -19,7 +30,7 @@ def first_header(scope: Scope, name: bytes) -> str | None:
 
 
 def only_header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a header that may come once, or None; raises `InvalidRequest` where it came twice."""
+    """Return the value of a header that may come once, or None; raises `InvalidRequest` for two."""
     values = header_values(scope, name)
     if len(values) > 1:
         raise InvalidRequest(f"{name.decode().title()} must be given at most once")
