@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from litestar import Litestar
 
-from tests.system.stand_ins import PillowImageEditor, RehearsalProvider
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
@@ -27,6 +26,7 @@ from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, Slot
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
 from photochanger.entrypoints.readiness import Readiness
+from tests.system.stand_ins import PillowImageEditor, RehearsalProvider
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
@@ -282,5 +282,5 @@ def get(path: str, *, method: str = "GET", headers: Mapping[str, str] | None = N
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 -- what is waited for sends no signal
             await asyncio.sleep(0.01)

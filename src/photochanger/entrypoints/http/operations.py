@@ -1,7 +1,7 @@
 """What OpenAPI says of each operation: everything that the handlers' signatures do not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final, cast
@@ -178,8 +178,10 @@ class _Described(Operation):
 def _forget_example_ids(response: OpenAPIResponse) -> None:
     """Take out what the framework needs of an example and OpenAPI does not know."""
     for media_type in (response.content or {}).values():
-        for example in (media_type.examples or {}).values():
-            cast("Example", example).id = None
+        media_type.examples = {
+            name: replace(example, id=None) if isinstance(example, Example) else example
+            for name, example in (media_type.examples or {}).items()
+        } or None
 
 
 _RETRYABLE: Final = {str(int(status_of(Unavailable)))}
