@@ -50,7 +50,8 @@ class ImageEditor(Protocol):
         """Return the image upright, without any metadata, and within the provider's requirements.
 
         An image that already fits keeps its pixel data bit for bit; others are rotated, scaled down (never
-        up) and encoded again, in sRGB. Raises `InvalidImage` where it cannot be decoded.
+        up) and encoded again, in sRGB. Raises as `inspect` does, and `InvalidImage` where it has to be
+        decoded and cannot be.
         """
 
     @abstractmethod
