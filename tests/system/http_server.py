@@ -6,9 +6,12 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 
 from litestar import Litestar
+from PIL import Image
 
+from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
@@ -26,7 +29,7 @@ from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, Slot
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
 from photochanger.entrypoints.readiness import Readiness
-from tests.system.stand_ins import PillowImageEditor, RehearsalProvider
+from tests.system.stand_ins import RehearsalProvider
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
@@ -238,6 +241,13 @@ async def exchange(port: int, request: bytes, *, to_head: bool = False) -> Answe
 
 
 BOUNDARY = "------------090306000104030805010400"
+
+
+def picture(kind: str = "JPEG", *, side: int = 64, color: str = "orange") -> bytes:
+    """Return a small image."""
+    with BytesIO() as file:
+        Image.new("RGB", (side, side), color).save(file, kind)
+        return file.getvalue()
 
 
 def part(name: str, value: bytes, *, file_name: str | None = None, content_type: str | None = None) -> bytes:

@@ -89,7 +89,7 @@ class BoothAnswer:
         return self._request.accept.best_match(["image/jpeg", "image/png", "image/webp", JSON]) == JSON
 
     def _inline(self, in_form: bytes | None) -> MediaKind | None:
-        wish = only_query(self._request.scope, b"inline") or in_form or b"true"
+        wish = only_query(self._request.scope, "inline") or in_form or b"true"
         if wish not in INLINE:
             raise InvalidRequest("inline must be true, preview or false")
         return INLINE[wish]

@@ -37,11 +37,14 @@ def only_header(scope: Scope, name: bytes) -> bytes | None:
     return values[0] if values else None
 
 
-def only_query(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a query parameter, or None; raises `InvalidRequest` where it came twice."""
-    values = [value for key, value in parse_qsl(scope["query_string"], keep_blank_values=True) if key == name]
+def only_query(scope: Scope, name: str) -> bytes | None:
+    """Return the value of a query parameter, or None; raises `InvalidRequest` for two."""
+    # Given bytes, parse_qsl fails on any that are not ASCII; Latin-1 takes them there and back.
+    query = scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    values = [value.encode("latin-1") for key, value in pairs if key == name]
     if len(values) > 1:
-        raise InvalidRequest(f"{name.decode()} must be given at most once")
+        raise InvalidRequest(f"{name} must be given at most once")
     return values[0] if values else None
 
 

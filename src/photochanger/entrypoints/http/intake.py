@@ -145,7 +145,7 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
 
 def _password_in(scope: Scope) -> bytes | None:
     in_header = only_header(scope, b"x-ingest-password")
-    return in_header if in_header is not None else only_query(scope, b"key")
+    return in_header if in_header is not None else only_query(scope, "key")
 
 
 def _idempotency_key_in(scope: Scope) -> str | None:
