@@ -5,15 +5,17 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from io import BytesIO
 
-import uvicorn
 from litestar import Litestar
-from stand_ins import PillowImageEditor, RehearsalProvider
+from PIL import Image
 
+from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
@@ -25,20 +27,12 @@ from photochanger.application.worker import Worker
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
 from photochanger.entrypoints.http.app import create_app
+from photochanger.entrypoints.http.server import make_server
+from photochanger.entrypoints.readiness import Readiness
+from tests.system.stand_ins import RehearsalProvider
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
-
-
-@dataclass
-class Readiness:
-    """A readiness that says what it is told to."""
-
-    is_shutting_down: bool = False
-    found: list[str] = field(default_factory=list)
-
-    async def problems(self) -> Sequence[str]:
-        return self.found
 
 
 class System:
@@ -55,7 +49,8 @@ class System:
         self.storage = MemoryStorage(self.the_clock)
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
-        self.the_readiness = Readiness()
+        self.the_readiness = Readiness(settings=self.storage.settings, store=self.storage.files)
+        self.the_tracing = configure_tracing(version="test")
         self.the_metrics = Metrics()
         self.base_url = base_url
         self._configuration: CurrentConfiguration | None = None
@@ -101,6 +96,9 @@ class System:
 
     def metrics(self) -> Metrics:
         return self.the_metrics
+
+    def tracing(self) -> Tracing:
+        return self.the_tracing
 
     def public_base_url(self) -> str | None:
         return self.base_url
@@ -148,38 +146,17 @@ class System:
         return self.provider.description.operations[0].name
 
 
-class _Server(uvicorn.Server):
-    """uvicorn as one task among others: signals stay with the test runner."""
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[int]:
-        listening = socket.create_server(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[listening])
-        try:
-            yield port
-        finally:
-            self.force_exit = True
-            await self.shutdown(sockets=[listening])
-            listening.close()
-
-
 @asynccontextmanager
 async def served(app: Litestar) -> AsyncIterator[int]:
-    """Serve the application with uvicorn; give its port."""
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    async with _Server(config).running() as port:
-        yield port
+    """Serve the application as the program does; give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = make_server(app)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = server.force_exit = True
+            await serving
 
 
 @asynccontextmanager
@@ -266,6 +243,13 @@ async def exchange(port: int, request: bytes, *, to_head: bool = False) -> Answe
 BOUNDARY = "------------090306000104030805010400"
 
 
+def picture(kind: str = "JPEG", *, side: int = 64, color: str = "orange") -> bytes:
+    """Return a small image."""
+    with BytesIO() as file:
+        Image.new("RGB", (side, side), color).save(file, kind)
+        return file.getvalue()
+
+
 def part(name: str, value: bytes, *, file_name: str | None = None, content_type: str | None = None) -> bytes:
     """Return one part of a form, without its boundary."""
     named = f'; filename="{file_name}"' if file_name is not None else ""
@@ -308,5 +292,5 @@ def get(path: str, *, method: str = "GET", headers: Mapping[str, str] | None = N
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 -- what is waited for sends no signal
             await asyncio.sleep(0.01)

@@ -12,21 +12,20 @@ from typing import Final
 
 import structlog
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from photochanger.adapters.telemetry.metrics import OUTCOME_CANCELLED, OUTCOME_OK, Metrics
 from photochanger.application.ports.clock import Clock
 from photochanger.entrypoints.http.arrival import arrived_at
 from photochanger.entrypoints.http.errors import CLIENT_CLOSED_REQUEST
-from photochanger.entrypoints.http.heads import first_header
+from photochanger.entrypoints.http.heads import first_header, is_http
 
 NO_ROUTE: Final = "none"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _LOGGER = structlog.get_logger("photochanger.http.access")
-_TRACER = trace.get_tracer("photochanger.http")
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -34,22 +33,31 @@ class Access:
     """Accompanies every request. `ingest_routes` are the templates whose answers count as a booth's."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, clock: Clock, ingest_routes: Collection[str]
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        tracer: Tracer,
+        clock: Clock,
+        ingest_routes: Collection[str],
     ) -> None:
         self._app = app
+        self._tracer = tracer
         self._metrics = metrics
         self._clock = clock
         self._ingest_routes = frozenset(ingest_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record how it was answered."""
-        if scope["type"] != "http":
+        if not is_http(scope):
             await self._app(scope, receive, send)
             return
         answer = _Answer(send, _request_id(scope))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
-        with _TRACER.start_as_current_span("HTTP", context=_trace_of(scope), kind=SpanKind.SERVER) as span:
+        with self._tracer.start_as_current_span(
+            "HTTP", context=_trace_of(scope), kind=SpanKind.SERVER
+        ) as span:
             try:
                 await self._app(scope, receive, answer.send)
             except Exception:
@@ -109,7 +117,7 @@ def _outcome(scope: HTTPScope, status: int) -> str:
     return scope["state"].get("problem_code") or OUTCOME_OK
 
 
-def _trace_of(scope: HTTPScope) -> trace.Context:
+def _trace_of(scope: HTTPScope) -> Context:
     carrier = {name: value for name in _PROPAGATOR.fields if (value := first_header(scope, name.encode()))}
     return _PROPAGATOR.extract(carrier)
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import msgspec
-from litestar import Request
 
 from photochanger.application.await_outcome import error_of
 from photochanger.application.ports import JobReading
@@ -12,7 +11,7 @@ from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import InvalidRequest, PhotoChangerError
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.http.errors import JobFailed
-from photochanger.entrypoints.http.heads import only_query
+from photochanger.entrypoints.http.heads import AnyRequest, only_query
 from photochanger.entrypoints.http.links import ResultLinks, result_path
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
@@ -35,7 +34,7 @@ INLINE: Final[Mapping[bytes, MediaKind | None]] = {
 class BoothAnswer:
     """Answers one request with the outcome of its job; raises `JobFailed` where there is no picture."""
 
-    def __init__(self, request: Request, open_result: OpenResult, links: ResultLinks) -> None:
+    def __init__(self, request: AnyRequest, open_result: OpenResult, links: ResultLinks) -> None:
         self._request = request
         self._open_result = open_result
         self._links = links
@@ -90,7 +89,7 @@ class BoothAnswer:
         return self._request.accept.best_match(["image/jpeg", "image/png", "image/webp", JSON]) == JSON
 
     def _inline(self, in_form: bytes | None) -> MediaKind | None:
-        wish = only_query(self._request.scope, b"inline") or in_form or b"true"
+        wish = only_query(self._request.scope, "inline") or in_form or b"true"
         if wish not in INLINE:
             raise InvalidRequest("inline must be true, preview or false")
         return INLINE[wish]

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from litestar import Litestar, Request
+from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.adapters.telemetry.tracing import Tracing
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock
@@ -18,13 +19,15 @@ from photochanger.entrypoints.http.arrival import ArrivalTime
 from photochanger.entrypoints.http.documentation import document, documentation, openapi_json
 from photochanger.entrypoints.http.errors import EXCEPTION_HANDLERS
 from photochanger.entrypoints.http.guard import Guard
-from photochanger.entrypoints.http.health import Readiness, ReadinessCheck, livez, metrics, readyz
-from photochanger.entrypoints.http.ingest import INGEST_PATHS, ingest
+from photochanger.entrypoints.http.heads import AnyRequest
+from photochanger.entrypoints.http.health import livez, metrics, readyz
+from photochanger.entrypoints.http.ingest import INGEST_TEMPLATES, ingest
 from photochanger.entrypoints.http.intake import PhotoIntake
 from photochanger.entrypoints.http.jobs import job
 from photochanger.entrypoints.http.lingering import LingeringClose
 from photochanger.entrypoints.http.links import ResultLinks
 from photochanger.entrypoints.http.results import preview, result
+from photochanger.entrypoints.readiness import Readiness
 
 
 class Providers(Protocol):
@@ -47,6 +50,8 @@ class Providers(Protocol):
     @property
     def metrics(self) -> Callable[[], Metrics]: ...
     @property
+    def tracing(self) -> Callable[[], Tracing]: ...
+    @property
     def public_base_url(self) -> Callable[[], str | None]: ...
 
 
@@ -65,7 +70,7 @@ def create_app(container: Providers) -> Litestar:
             documentation,
         ],
         dependencies=_dependencies(container),
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers=dict(EXCEPTION_HANDLERS),
         openapi_config=None,
         logging_config=None,
     )
@@ -85,7 +90,7 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
             submit_photo=container.submit_photo(), check_password=container.check_ingest_password()
         )
 
-    def result_links(request: Request[Any, Any, Any]) -> ResultLinks:
+    def result_links(request: AnyRequest) -> ResultLinks:
         return ResultLinks.for_request(request, container.public_base_url())
 
     return {
@@ -94,7 +99,7 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
         "await_outcome": from_container(container.await_outcome),
         "open_result": from_container(container.open_result),
         "read_job": from_container(container.read_job),
-        "readiness_check": from_container(lambda: ReadinessCheck(container.readiness())),
+        "readiness": from_container(container.readiness),
         "metrics_registry": from_container(container.metrics),
         "result_links": Provide(result_links, sync_to_thread=False),
     }
@@ -103,6 +108,12 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
 def _edge(app: Litestar, container: Providers) -> ASGIApp:
     """Wrap the router, not a route: what is refused before routing is recorded too."""
     clock, registry = container.clock(), container.metrics()
-    registry.know_routes([route.path for route in app.routes])
-    access = Access(Guard(app.asgi_handler), metrics=registry, clock=clock, ingest_routes=INGEST_PATHS)
+    registry.know_routes([route.path_format for route in app.routes])
+    access = Access(
+        Guard(app.asgi_handler),
+        metrics=registry,
+        tracer=container.tracing().tracer,
+        clock=clock,
+        ingest_routes=INGEST_TEMPLATES,
+    )
     return ArrivalTime(LingeringClose(access), clock)

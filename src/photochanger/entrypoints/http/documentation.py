@@ -1,13 +1,15 @@
 """The API, described by itself: OpenAPI, a page that shows it, and the files in `contracts/`."""
 
+import json
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
-from litestar import Litestar, MediaType, Request, get
+from litestar import Litestar, MediaType, get
 from litestar.config.app import AppConfig
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Contact, Server
@@ -17,6 +19,7 @@ from litestar.response import Response
 from photochanger import __version__
 from photochanger.domain.errors import PhotoChangerError, error_classes
 from photochanger.entrypoints.http.errors import status_of
+from photochanger.entrypoints.http.heads import AnyRequest
 
 _DESCRIPTION: Final = (
     "A photo in, the finished picture out, before the deadline.\n\n"
@@ -26,9 +29,9 @@ _DESCRIPTION: Final = (
 
 
 @get("/openapi.json", include_in_schema=False)
-async def openapi_json(request: Request) -> dict[str, Any]:
+async def openapi_json(request: AnyRequest) -> dict[str, Any]:
     """Return the API's description."""
-    return request.app.openapi_schema.to_schema()
+    return openapi_document(request.app)
 
 
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
@@ -52,9 +55,24 @@ def document(app: Litestar) -> None:
     cast("InitPlugin", app.plugins.get("OpenAPIPlugin")).on_app_init(AppConfig(openapi_config=config))
 
 
+def openapi_document(app: Litestar) -> dict[str, Any]:
+    """Return the API's description; the same one each time, although the framework's order varies."""
+    schema = app.openapi_schema.to_schema()
+    schema["paths"] = dict(sorted(schema["paths"].items()))
+    schema["components"]["schemas"] = dict(sorted(schema["components"]["schemas"].items()))
+    return schema
+
+
 def openapi_yaml(app: Litestar) -> str:
     """Return `contracts/openapi.yaml`."""
-    return yaml.safe_dump(app.openapi_schema.to_schema(), sort_keys=False, allow_unicode=True, width=110)
+    return yaml.safe_dump(openapi_document(app), sort_keys=False, allow_unicode=True, width=110)
+
+
+def write_contracts(app: Litestar, folder: Path) -> None:
+    """Write what others rely on; the tests compare it with what the program serves."""
+    (folder / "openapi.yaml").write_text(openapi_yaml(app), encoding="utf-8")
+    (folder / "errors.md").write_text(errors_markdown(), encoding="utf-8")
+    (folder / "VERSION.json").write_text(json.dumps({"version": __version__}) + "\n", encoding="utf-8")
 
 
 def errors_markdown() -> str:

@@ -1,12 +1,11 @@
 """Errors as answers: one table of statuses, one shape (RFC 9457), for everything that goes wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
-from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.response import Response
 from litestar.types import Scope
@@ -31,7 +30,7 @@ from photochanger.domain.errors import (
     ValidationFailed,
 )
 from photochanger.domain.job import Job, JobId
-from photochanger.entrypoints.http.heads import first_header
+from photochanger.entrypoints.http.heads import AnyRequest, first_header
 from photochanger.entrypoints.http.messages import Language, preferred_language, sentence, title_of
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -160,21 +159,21 @@ def problem_response(
     )
 
 
-def _on_domain_error(request: Request, error: PhotoChangerError) -> Response[bytes]:
+def _on_domain_error(request: AnyRequest, error: PhotoChangerError) -> Response[bytes]:
     if isinstance(error, InternalError):
         return _on_unexpected(request, error)
     return problem_response(request.scope, error)
 
 
-def _on_job_failed(request: Request, failed: JobFailed) -> Response[bytes]:
+def _on_job_failed(request: AnyRequest, failed: JobFailed) -> Response[bytes]:
     return problem_response(request.scope, failed.error, about=failed)
 
 
-def _on_client_gone(_request: Request, _gone: ClientGone) -> Response[None]:
+def _on_client_gone(_request: AnyRequest, _gone: ClientGone) -> Response[None]:
     return Response(None, status_code=CLIENT_CLOSED_REQUEST)
 
 
-def _on_framework_error(request: Request, error: HTTPException) -> Response[bytes]:
+def _on_framework_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return problem_response(request.scope, RouteNotFound())
@@ -185,13 +184,13 @@ def _on_framework_error(request: Request, error: HTTPException) -> Response[byte
     return _on_unexpected(request, error)
 
 
-def _on_unexpected(request: Request, error: Exception) -> Response[bytes]:
+def _on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Log the error with its traceback, here and nowhere else, and tell the caller nothing of it."""
     _LOGGER.error("unexpected error", exc_info=error)
     return problem_response(request.scope, InternalError())
 
 
-EXCEPTION_HANDLERS: Final = {
+EXCEPTION_HANDLERS: Final[Mapping[int | type[Exception], Callable[[AnyRequest, Any], Response[Any]]]] = {
     PhotoChangerError: _on_domain_error,
     JobFailed: _on_job_failed,
     ClientGone: _on_client_gone,

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from photochanger.domain.errors import InvalidRequest, PhotoChangerError
 from photochanger.entrypoints.http.errors import MethodNotAllowed, problem_response
-from photochanger.entrypoints.http.heads import header_values
+from photochanger.entrypoints.http.heads import header_values, is_http
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -34,7 +34,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
-        if scope["type"] != "http":
+        if not is_http(scope):
             await _close_websocket(receive, send)
             return
         send = _with_security_headers(send)
@@ -55,8 +55,8 @@ def _refusal(scope: HTTPScope) -> _Refusal | None:
 def _size(scope: HTTPScope) -> _Refusal | None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
         return _Refusal(InvalidRequest("The URL is too long"), HTTPStatus.REQUEST_URI_TOO_LONG)
-    size = sum(len(name) + len(value) for name, value in scope["headers"])
-    if len(scope["headers"]) > MAX_HEADERS or size > MAX_HEAD_BYTES:
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if len(sizes) > MAX_HEADERS or sum(sizes) > MAX_HEAD_BYTES:
         return _Refusal(
             InvalidRequest("The request has too many header fields, or too large ones"),
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -1,11 +1,22 @@
 """Reading the head of a request, as it came."""
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import parse_qsl
 
-from litestar.types import Scope
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.types import HTTPScope, LifeSpanScope, Scope
 
 from photochanger.domain.errors import InvalidRequest
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+"""A request; whom it authenticates is not our concern here."""
+
+
+def is_http(scope: Scope | LifeSpanScope) -> TypeGuard[HTTPScope]:
+    """Say whether this is a request, and not a WebSocket."""
+    return scope["type"] == ScopeType.HTTP
 
 
 def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
@@ -19,18 +30,21 @@ def first_header(scope: Scope, name: bytes) -> str | None:
 
 
 def only_header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a header that may come once, or None; raises `InvalidRequest` where it came twice."""
+    """Return the value of a header that may come once, or None; raises `InvalidRequest` for two."""
     values = header_values(scope, name)
     if len(values) > 1:
         raise InvalidRequest(f"{name.decode().title()} must be given at most once")
     return values[0] if values else None
 
 
-def only_query(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a query parameter, or None; raises `InvalidRequest` where it came twice."""
-    values = [value for key, value in parse_qsl(scope["query_string"], keep_blank_values=True) if key == name]
+def only_query(scope: Scope, name: str) -> bytes | None:
+    """Return the value of a query parameter, or None; raises `InvalidRequest` for two."""
+    # Given bytes, parse_qsl fails on any that are not ASCII; Latin-1 takes them there and back.
+    query = scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    values = [value.encode("latin-1") for key, value in pairs if key == name]
     if len(values) > 1:
-        raise InvalidRequest(f"{name.decode()} must be given at most once")
+        raise InvalidRequest(f"{name} must be given at most once")
     return values[0] if values else None
 
 

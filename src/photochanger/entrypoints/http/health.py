@@ -1,8 +1,5 @@
 """What supervisors and monitors ask."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from litestar import MediaType, get
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
@@ -11,31 +8,7 @@ from litestar.response import Response
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.entrypoints.http.operations import READINESS_RESPONSES, Described
 from photochanger.entrypoints.http.schemas import Health
-
-
-class Readiness(Protocol):
-    """Says whether this process can serve photos now."""
-
-    @property
-    def is_shutting_down(self) -> bool:
-        """Whether the process is ending."""
-
-    async def problems(self) -> Sequence[str]:
-        """Return what stands in the way, each in a sentence without secrets."""
-
-
-class ReadinessCheck:
-    """Asks a `Readiness`; a class of its own, because a protocol cannot be injected into a handler."""
-
-    def __init__(self, readiness: Readiness) -> None:
-        self._readiness = readiness
-
-    async def __call__(self) -> Sequence[str]:
-        """Return what stands in the way."""
-        if self._readiness.is_shutting_down:
-            return ["The server is shutting down"]
-        return await self._readiness.problems()
-
+from photochanger.entrypoints.readiness import Readiness
 
 _NO_STORE = CacheControlHeader(no_store=True)
 
@@ -54,9 +27,9 @@ async def livez() -> Health:
     operation_class=Described,
     responses=READINESS_RESPONSES,
 )
-async def readyz(readiness_check: NamedDependency[ReadinessCheck]) -> Response[Health]:
+async def readyz(readiness: NamedDependency[Readiness]) -> Response[Health]:
     """Say whether the process may be sent photos."""
-    problems = await readiness_check()
+    problems = await readiness.problems()
     health = Health(status="unavailable" if problems else "ok", problems=list(problems))
     return Response(health, status_code=503 if problems else 200)
 

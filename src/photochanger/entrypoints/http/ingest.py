@@ -3,7 +3,7 @@
 from typing import Final
 
 import structlog
-from litestar import Request, post
+from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
@@ -18,15 +18,17 @@ from photochanger.entrypoints.http.answer import BoothAnswer
 from photochanger.entrypoints.http.arrival import arrived_at
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
+from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.intake import PhotoIntake, ended_at
 from photochanger.entrypoints.http.links import ResultLinks
 from photochanger.entrypoints.http.operations import INGEST_RESPONSES, IngestOperation
 
-INGEST_PATHS: Final = ("/ingest/{slot_id:str}", "/api/ingest/{slot_id:str}")
+INGEST_TEMPLATES: Final = ("/ingest/{slot_id}", "/api/ingest/{slot_id}")
+INGEST_PATHS: Final = [template.replace("}", ":str}") for template in INGEST_TEMPLATES]
 
 
 @post(
-    list(INGEST_PATHS),
+    INGEST_PATHS,
     status_code=200,
     request_max_body_size=None,
     tags=["ingest"],
@@ -35,7 +37,7 @@ INGEST_PATHS: Final = ("/ingest/{slot_id:str}", "/api/ingest/{slot_id:str}")
     responses=INGEST_RESPONSES,
 )
 async def ingest(
-    request: Request,
+    request: AnyRequest,
     slot_id: FromPath[str],
     submit_photo: NamedDependency[SubmitPhoto],
     photo_intake: NamedDependency[PhotoIntake],

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from litestar import Request
 from litestar.types import Receive, Scope
 
 from photochanger.adapters.telemetry.tracing import current_traceparent
@@ -20,8 +19,14 @@ from photochanger.domain.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
-from photochanger.entrypoints.http.errors import ClientGone
-from photochanger.entrypoints.http.heads import first_header, header_values, only_header, only_query
+from photochanger.entrypoints.http.bodies import next_chunk
+from photochanger.entrypoints.http.heads import (
+    AnyRequest,
+    first_header,
+    header_values,
+    only_header,
+    only_query,
+)
 from photochanger.entrypoints.http.multipart import (
     FORM_OVERHEAD_BYTES,
     Field,
@@ -56,7 +61,7 @@ class PhotoIntake:
         self._submit_photo = submit_photo
         self._check_password = check_password
 
-    async def __call__(self, admission: Admission, request: Request) -> Received:
+    async def __call__(self, admission: Admission, request: AnyRequest) -> Received:
         """Return the job; raises whatever refuses the photo, and `ClientGone`."""
         scope = request.scope
         gate = _PasswordGate(self._check_password, admission)
@@ -131,19 +136,16 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         try:
             async with asyncio.timeout(BODY_IDLE_SEC):
-                message = await receive()
+                chunk, more = await next_chunk(receive)
         except TimeoutError as error:
             raise InvalidRequest("The body stopped arriving") from error
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if chunk := message.get("body", b""):
+        if chunk:
             yield chunk
-        more = message.get("more_body", False)
 
 
 def _password_in(scope: Scope) -> bytes | None:
     in_header = only_header(scope, b"x-ingest-password")
-    return in_header if in_header is not None else only_query(scope, b"key")
+    return in_header if in_header is not None else only_query(scope, "key")
 
 
 def _idempotency_key_in(scope: Scope) -> str | None:

@@ -10,9 +10,11 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from photochanger.entrypoints.http.heads import has_body
+from photochanger.entrypoints.http.bodies import next_chunk
+from photochanger.entrypoints.http.errors import ClientGone
+from photochanger.entrypoints.http.heads import has_body, is_http
 
 LINGER_BYTES: Final = 256_000_000
 LINGER_SEC: Final = 30.0
@@ -27,7 +29,7 @@ class LingeringClose:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; see to the rest of its body afterwards."""
-        if scope["type"] != "http" or not has_body(scope):
+        if not is_http(scope) or not has_body(scope):
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
@@ -45,7 +47,7 @@ class _Exchange:
         self._early = False
         self._held_open = False
 
-    async def receive(self) -> Message:
+    async def receive(self) -> ReceiveMessage:
         message = await self._receive()
         if not message.get("more_body", False):
             self._body_ended = True
@@ -63,7 +65,7 @@ class _Exchange:
     async def finish(self) -> None:
         if not self._held_open:
             return
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ClientGone):
             async with asyncio.timeout(LINGER_SEC):
                 await self._drain()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -72,5 +74,4 @@ class _Exchange:
         drained = 0
         while not self._body_ended and drained < LINGER_BYTES:
             async with asyncio.timeout(LINGER_IDLE_SEC):
-                message = await self.receive()
-            drained += len(message.get("body", b""))
+                drained += len((await next_chunk(self.receive)).data)

@@ -1,11 +1,9 @@
 """The public addresses of a job's result."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from litestar import Request
 
 from photochanger.domain.job import JobId
+from photochanger.entrypoints.http.heads import AnyRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +13,7 @@ class ResultLinks:
     base: str
 
     @classmethod
-    def for_request(cls, request: Request[Any, Any, Any], public_base_url: str | None) -> "ResultLinks":
+    def for_request(cls, request: AnyRequest, public_base_url: str | None) -> "ResultLinks":
         """Return links below the configured address, or below the one that this request was sent to."""
         return cls((public_base_url or str(request.base_url)).rstrip("/"))
 

@@ -56,13 +56,17 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     "The image has {width} × {height} pixels; {limit} megapixels are allowed": (
         "В изображении {width} × {height} пикселей; допускается {limit} мегапикселей"
     ),
-    "The image has {frames} frames; {limit} is allowed": "В изображении кадров: {frames}; допускается {limit}",
+    "The image has {frames} frames; {limit} is allowed": (
+        "В изображении кадров: {frames}; допускается {limit}"
+    ),
     "The upload is larger than the {limit} MB that are allowed": "Файл больше допустимых {limit} МБ",
     "The body must be multipart/form-data": "Тело запроса должно быть в формате multipart/form-data",
     "The body must not be encoded": "Тело запроса не должно быть сжато (Content-Encoding)",
     "The boundary of the form is missing or too long": "Граница частей формы не указана или слишком длинная",
     "The form is broken or incomplete": "Форма повреждена или получена не полностью",
-    "The form has no photo: send it as fileToUpload": "В форме нет фотографии: передайте её в поле fileToUpload",
+    "The form has no photo: send it as fileToUpload": (
+        "В форме нет фотографии: передайте её в поле fileToUpload"
+    ),
     "The form has more than one photo": "В форме больше одной фотографии",
     "The form has more than one {name}": "Поле {name} указано в форме больше одного раза",
     "The form has a part without a name": "В форме есть часть без имени",
@@ -80,7 +84,9 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     "Content-Length and Transfer-Encoding exclude each other": (
         "Content-Length и Transfer-Encoding не могут быть указаны вместе"
     ),
-    "The request has too many header fields, or too large ones": "Слишком много заголовков или они слишком велики",
+    "The request has too many header fields, or too large ones": (
+        "Слишком много заголовков или они слишком велики"
+    ),
     "The URL is too long": "Слишком длинный адрес",
 }
 

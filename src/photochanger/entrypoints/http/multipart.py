@@ -71,7 +71,7 @@ def boundary_of(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data":
         raise UnsupportedMediaType("The body must be multipart/form-data")
-    boundary = options.get("boundary", "")
+    boundary: str = options.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
         raise InvalidRequest("The boundary of the form is missing or too long")
     return boundary

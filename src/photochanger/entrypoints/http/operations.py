@@ -1,7 +1,7 @@
 """What OpenAPI says of each operation: everything that the handlers' signatures do not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final, cast
@@ -16,6 +16,7 @@ from litestar.openapi.spec import (
     OpenAPIType,
     Operation,
     Parameter,
+    Reference,
     RequestBody,
     Schema,
 )
@@ -143,7 +144,7 @@ _PICTURE_HEADERS: Final = {
     "X-Result-Source": header("`provider`, `fallback` or `original`", example="provider"),
     "Idempotent-Replayed": header("`true` where the job was not new; else absent"),
 }
-_FILE_HEADERS: Final = {
+_FILE_HEADERS: Final[dict[str, OpenAPIHeader | Reference]] = {
     "ETag": header("The SHA-256 of the bytes", example=f'"{"0" * 64}"'),
     "Last-Modified": header("When the picture was finished"),
     "Accept-Ranges": header("`bytes`"),
@@ -177,8 +178,10 @@ class _Described(Operation):
 def _forget_example_ids(response: OpenAPIResponse) -> None:
     """Take out what the framework needs of an example and OpenAPI does not know."""
     for media_type in (response.content or {}).values():
-        for example in (media_type.examples or {}).values():
-            cast("Example", example).id = None
+        media_type.examples = {
+            name: replace(example, id=None) if isinstance(example, Example) else example
+            for name, example in (media_type.examples or {}).items()
+        } or None
 
 
 _RETRYABLE: Final = {str(int(status_of(Unavailable)))}
@@ -213,7 +216,7 @@ class ResultOperation(_Described):
         responses |= {
             "200": OpenAPIResponse("The file", headers=dict(_FILE_HEADERS), content=_images()),
             "206": OpenAPIResponse(
-                "The range that was asked for", headers=_FILE_HEADERS | content_range, content=_images()
+                "The range that was asked for", headers=dict(_FILE_HEADERS | content_range), content=_images()
             ),
             "304": OpenAPIResponse("The caller has this version already", headers=dict(_FILE_HEADERS)),
         }
@@ -235,8 +238,8 @@ def _field(description: str, schema_type: OpenAPIType = OpenAPIType.STRING, **mo
 _FORM: Final = RequestBody(
     required=True,
     description=(
-        "The photo, and whatever else the booth sends. The photo is one part named `fileToUpload` (or `file`, "
-        "`image`, `photo`); its file name and declared type are ignored: its bytes decide. At most "
+        "The photo, and whatever else the booth sends. The photo is one part named `fileToUpload` (or `file`,"
+        " `image`, `photo`); its file name and declared type are ignored: its bytes decide. At most "
         f"{MAX_FIELDS} other fields of at most {MAX_FIELD_BYTES} bytes are accepted and need not be there."
     ),
     content={

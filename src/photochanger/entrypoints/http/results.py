@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from litestar import HttpMethod, Request, route
+from litestar import HttpMethod, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.types import ASGIApp
@@ -18,7 +18,7 @@ from photochanger.entrypoints.http.conditions import (
     requested_range,
 )
 from photochanger.entrypoints.http.errors import RangeNotSatisfiable, problem_response
-from photochanger.entrypoints.http.heads import first_header
+from photochanger.entrypoints.http.heads import AnyRequest, first_header
 from photochanger.entrypoints.http.operations import RESULT_RESPONSES, ResultOperation
 from photochanger.entrypoints.http.streaming import StreamedResponse, from_first_chunk
 from photochanger.entrypoints.http.timestamps import http_date
@@ -38,7 +38,7 @@ _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
     responses=RESULT_RESPONSES,
 )
 async def result(
-    request: Request,
+    request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],
     download: FromQuery[bool] = False,
@@ -57,7 +57,7 @@ async def result(
     responses=RESULT_RESPONSES,
 )
 async def preview(
-    request: Request,
+    request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],
     download: FromQuery[bool] = False,
@@ -68,7 +68,7 @@ async def preview(
 
 
 async def _delivered(
-    request: Request, open_result: OpenResult, opened: OpenedResult, *, attachment: bool
+    request: AnyRequest, open_result: OpenResult, opened: OpenedResult, *, attachment: bool
 ) -> ASGIApp:
     """Return the file as the request's conditions want it: 200, 206, 304 or 416."""
     validators = Validators(
@@ -109,7 +109,7 @@ def _file_name(opened: OpenedResult) -> str:
     return f"photochanger-{opened.job.job_id[:8]}{suffix}{opened.image.info.image_type.extension}"
 
 
-def _not_modified(request: Request, validators: Validators) -> bool:
+def _not_modified(request: AnyRequest, validators: Validators) -> bool:
     return is_not_modified(
         validators,
         if_none_match=first_header(request.scope, b"if-none-match"),
@@ -117,7 +117,7 @@ def _not_modified(request: Request, validators: Validators) -> bool:
     )
 
 
-def _part(request: Request, validators: Validators, size: int) -> ByteRange | None:
+def _part(request: AnyRequest, validators: Validators, size: int) -> ByteRange | None:
     if request.method != HttpMethod.GET:
         return None
     if not range_applies(validators, first_header(request.scope, b"if-range")):
@@ -125,6 +125,6 @@ def _part(request: Request, validators: Validators, size: int) -> ByteRange | No
     return requested_range(first_header(request.scope, b"range"), size)
 
 
-def _unsatisfiable(request: Request, error: RangeNotSatisfiable, size: int) -> ASGIApp:
+def _unsatisfiable(request: AnyRequest, error: RangeNotSatisfiable, size: int) -> ASGIApp:
     response = problem_response(request.scope, error, headers={"Content-Range": NO_RANGE.format(size=size)})
     return response.to_asgi_response(app=None, request=request)
