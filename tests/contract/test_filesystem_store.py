@@ -1,14 +1,37 @@
+"""The folder as a media store, held to the port's contract."""
+
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from photochanger.adapters import filesystem
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.testing.media_store import MediaStoreContract
 
 
 class TestFilesystemMediaStore(MediaStoreContract):
+    """A real disk, on which everything is written; full where the suite asks for a full one."""
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> FilesystemMediaStore:
         store = FilesystemMediaStore(tmp_path / "media")
         store.check()
+        return store
+
+    @pytest.fixture
+    def full_store(
+        self, store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+    ) -> FilesystemMediaStore:
+        room, write = 1 << 20, os.write
+
+        def write_while_there_is_room(descriptor: int, data: bytes) -> int:
+            nonlocal room
+            if len(data) > room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            room -= len(data)
+            return write(descriptor, data)
+
+        monkeypatch.setattr(filesystem.os, "write", write_while_there_is_room)
         return store

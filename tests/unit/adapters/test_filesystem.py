@@ -15,9 +15,11 @@ import pytest
 
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.errors import StorageUnavailable
-from photochanger.testing.media_store import BYTES, a_key, fetch, is_absent, listed, put
+from tests.unit.adapters.media_files import BYTES, a_key, fetch, is_absent, listed, put
 
 pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ import asyncio, sys
 from pathlib import Path
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.errors import StorageUnavailable
-from photochanger.testing.media_store import a_key, fetch, listed, put
+from tests.unit.adapters.media_files import a_key, fetch, listed, put
 
 async def main():
     store = FilesystemMediaStore(Path(sys.argv[1]))
@@ -197,6 +199,7 @@ def test_a_full_disk_is_reported_and_heals(tmp_path: Path) -> None:
         text=True,
         timeout=30,
         check=False,
+        cwd=ROOT,
     )
     if "mount:" in done.stderr:
         pytest.skip("mounting is not allowed here")
@@ -207,7 +210,7 @@ WRITE_UNTIL_KILLED = """
 import asyncio, sys
 from pathlib import Path
 from photochanger.adapters.filesystem import FilesystemMediaStore
-from photochanger.testing.media_store import BYTES, a_key
+from tests.unit.adapters.media_files import BYTES, a_key
 
 async def main():
     store = FilesystemMediaStore(Path(sys.argv[1]))
@@ -224,7 +227,7 @@ asyncio.run(main())
 
 def kill_a_writer(root: Path) -> None:
     command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"written\n"
         writer.send_signal(signal.SIGKILL)

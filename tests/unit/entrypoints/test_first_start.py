@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from photochanger.adapters.rehearsal import RehearsalProvider
 
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.domain.slot import validate_configuration
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.settings import Environment
