@@ -105,6 +105,9 @@ EFFECTS: Final[Mapping[str, Callable[[Image.Image], Image.Image]]] = {
     "mirror": mirror,
 }
 
+UNCHANGED: Final = "none"
+"""The effect that leaves the photo alone: to see PhotoChanger's own share of the time."""
+
 OPERATION: Final = Operation(
     name="photo_effect",
     display_name="Photo effect",
@@ -112,9 +115,9 @@ OPERATION: Final = Operation(
         Parameter(
             name="effect",
             kind=str,
-            description="What the photo is turned into",
+            description="What the photo is turned into; none hands it back as it came",
             default="comic",
-            choices=tuple(EFFECTS),
+            choices=(*EFFECTS, UNCHANGED),
         ),
         Parameter(
             name="delay_ms",
@@ -166,6 +169,9 @@ class RehearsalProvider(ImageProvider):
         # The thread gets bytes, not files: it may outlive a cancelled call by a fraction of a second.
         request.photo.file.seek(0)
         photo = request.photo.file.read()
+        if params["effect"] == UNCHANGED:
+            into.write(photo)
+            return
         work = self._threads.submit(_picture, photo, EFFECTS[str(params["effect"])])
         into.write(await asyncio.wrap_future(work))
 

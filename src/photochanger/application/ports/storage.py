@@ -241,7 +241,8 @@ class MediaStore(Protocol):
     def create(self, key: str) -> AbstractAsyncContextManager[MediaWriter]:
         """Return a writer for a new file. Leaving the context without `commit` leaves no file.
 
-        A key is written once: committing to one that exists raises `FileExistsError` and leaves it untouched.
+        A key is written once: `create` or `commit` raises `FileExistsError` for one that exists, and leaves
+        it untouched. Of concurrent writers of one key, one wins.
         Raises `StorageUnavailable` where there is no room.
         """
 
