@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import permutations
 
@@ -509,5 +509,5 @@ async def _is_completed(system: System) -> bool:
     return all(job.state is JobState.COMPLETED for job in system.storage.records.jobs.values())
 
 
-async def _logged(lines: list[dict[str, object]]) -> bool:
+async def _logged(lines: Sequence[Mapping[str, object]]) -> bool:
     return any(line["event"] == "request" for line in lines)
