@@ -291,26 +291,11 @@ class ImageEditorContract:
         assert finished.file.closed
         assert finished.preview.closed
 
-    async def test_the_event_loop_is_not_held_up(self, editor: ImageEditor) -> None:
-        photo = photos.jpeg_24mp()
-        longest, ticking = 0.0, True
-
-        async def tick() -> None:
-            nonlocal longest
-            while ticking:
-                start = time.perf_counter()
-                await asyncio.sleep(0.001)
-                longest = max(longest, time.perf_counter() - start)
-
-        task = asyncio.create_task(tick())
-        await asyncio.sleep(0.01)
-        async with editor.prepare(BytesIO(photo), ImageRequirements(max_side_px=2048)):
-            pass
-        async with editor.finish(BytesIO(photo)):
-            pass
-        ticking = False
-        await task
-        assert longest < 0.05
+    async def test_the_event_loop_is_not_held_up(self, editor: ImageEditor, tmp_path: Path) -> None:
+        (tmp_path / "photo").write_bytes(photos.jpeg_24mp())
+        with (tmp_path / "photo").open("rb") as photo:
+            # A busy machine may take the processor away for longer; it will not do so every time.
+            assert min([await longest_pause(editor, photo) for _ in range(3)]) < 0.05
 
     async def test_cancellation_is_prompt_and_leaves_the_editor_usable(
         self, editor: ImageEditor, tmp_path: Path
@@ -327,6 +312,28 @@ class ImageEditorContract:
             assert time.monotonic() - start < 0.5
         async with editor.finish(BytesIO(photos.camera_jpeg())) as finished:
             assert finished.preview_info.width == 512
+
+
+async def longest_pause(editor: ImageEditor, photo: BinaryIO) -> float:
+    """Return for how long, in seconds, nothing else ran on the event loop while `photo` was worked on."""
+    longest, last = 0.0, time.perf_counter()
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+    ticking = asyncio.create_task(tick())
+    await editor.inspect(photo)
+    async with (
+        editor.prepare(photo, ImageRequirements(max_side_px=2048)),
+        editor.finish(photo),
+    ):
+        pass
+    ticking.cancel()
+    await asyncio.wait([ticking])
+    return longest
 
 
 def undecodable() -> list[bytes]:

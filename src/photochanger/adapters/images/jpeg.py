@@ -3,7 +3,7 @@
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -125,8 +125,51 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         (length,) = struct.unpack(">H", read_exactly(file, 2))
         if length < 2:
             raise malformed()
-        yield marker, read_exactly(file, length - 2)
+        payload = read_exactly(file, length - 2)
+        if not _is_sound(marker, payload):
+            raise malformed()
+        yield marker, payload
     raise malformed()
+
+
+def _is_sound(marker: int, payload: bytes) -> bool:
+    """Say whether a structural segment is as long as what it holds: nothing may hide behind that."""
+    check = _SOUND.get(marker)
+    return check is None or check(payload)
+
+
+def _is_frame(payload: bytes) -> bool:
+    return len(payload) >= 6 and len(payload) == 6 + 3 * payload[5]
+
+
+def _is_scan(payload: bytes) -> bool:
+    return len(payload) >= 4 and len(payload) == 4 + 2 * payload[0]
+
+
+def _are_huffman_tables(payload: bytes) -> bool:
+    at = 0
+    while at + 17 <= len(payload):
+        at += 17 + sum(payload[at + 1 : at + 17])
+    return at == len(payload)
+
+
+def _are_quantisation_tables(payload: bytes) -> bool:
+    at = 0
+    while at < len(payload):
+        at += 1 + (128 if payload[at] >> 4 else 64)
+    return at == len(payload)
+
+
+# ITU-T T.81, sections B.2.2 to B.2.5.
+_SOUND: Final[Mapping[int, Callable[[bytes], bool]]] = {
+    **dict.fromkeys(_FRAMES, _is_frame),
+    _SOS: _is_scan,
+    0xC4: _are_huffman_tables,
+    0xDB: _are_quantisation_tables,
+    0xCC: lambda payload: len(payload) <= 2 * 32,
+    0xDC: lambda payload: len(payload) == 2,
+    0xDD: lambda payload: len(payload) == 2,
+}
 
 
 def _next_marker(file: BinaryIO) -> int:
@@ -169,11 +212,11 @@ def _kept(marker: int, payload: bytes) -> bytes:
 
 
 def _anatomy(header: _Header) -> Anatomy:
-    if len(header.frame) < 6:
+    if not header.frame:
         raise malformed()
     precision, height, width, components = struct.unpack(">BHHB", header.frame[:6])
     sampling = header.frame[7 : 6 + 3 * components : 3]
-    if precision != 8 or components not in {1, 3, 4} or len(header.frame) != 6 + 3 * components:
+    if precision != 8 or components not in {1, 3, 4}:
         raise malformed()
     info = ImageInfo(image_type=ImageType.JPEG, width=width, height=height)
     return Anatomy(

@@ -46,12 +46,19 @@ Image.core.set_block_size(40 * 1024 * 1024)  # type: ignore[attr-defined]
 
 def render(clean: BinaryIO, anatomy: Anatomy, *, max_side_px: int | None = None) -> Image.Image:
     """Return the image decoded, upright, in 8-bit sRGB (or grey), scaled down to `max_side_px` if given."""
-    image: Image.Image = Image.open(clean, formats=(_FORMATS[anatomy.info.image_type],))
-    if max_side_px is not None and max_side_px < max(image.size):
-        image = _shrunk(image, max_side_px)
-    image = _in_srgb(_in_eight_bits(image), anatomy.icc_profile)
-    if (method := _UPRIGHT_BY.get(anatomy.orientation)) is not None:
-        image = image.transpose(method)
+    # Nested, not step by step: a name in this function would keep an image that is not needed any more.
+    image = _upright(
+        _in_srgb(
+            _in_eight_bits(
+                _shrunk(
+                    Image.open(clean, formats=(_FORMATS[anatomy.info.image_type],)),
+                    max(anatomy.info.width, anatomy.info.height) if max_side_px is None else max_side_px,
+                )
+            ),
+            anatomy.icc_profile,
+        ),
+        anatomy.orientation,
+    )
     image.info = {}
     return image
 
@@ -100,9 +107,12 @@ def _shrunk(image: Image.Image, max_side_px: int) -> Image.Image:
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     image.draft(None, size)  # JPEG: most of the way while decoding, at a fraction of the price
     image = _in_eight_bits(image)
+    if has_alpha := image.mode == "RGBA":
+        image = image.convert("RGBa")  # as resize would, keeping the other copy
     small = max_side_px <= _LANCZOS_UP_TO_PX
     resample = Image.Resampling.LANCZOS if small else Image.Resampling.BICUBIC
-    return image.resize(size, resample, reducing_gap=_REDUCING_GAP)
+    image = image.resize(size, resample, reducing_gap=_REDUCING_GAP)
+    return image.convert("RGBA") if has_alpha else image
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
@@ -138,6 +148,11 @@ def _by_profile(image: Image.Image, icc_profile: bytes) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image  # as browsers do with a profile that is broken or meant for other pixels
     return converted or image
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT_BY.get(orientation)
+    return image if method is None else image.transpose(method)
 
 
 def _save(

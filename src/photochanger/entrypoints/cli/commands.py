@@ -82,6 +82,9 @@ def serve(host: str, port: int, no_worker: bool, workers: int | None, data_dir: 
     credentials and switches on slot-001 to slot-003. Ctrl-C or SIGTERM ends it in order: held requests are
     answered first.
     """
+    from photochanger.entrypoints.cli.malloc import restart_with_settings
+
+    restart_with_settings()
     from photochanger.entrypoints.cli.serve import serve_http
 
     serve_http(_configured(data_dir, workers), host=host, port=port, with_worker=not no_worker)
@@ -96,6 +99,9 @@ def worker(workers: int | None, data_dir: Path | None) -> None:
     Needs the same DATABASE_URL and the same media folder (MEDIA_ROOT); on one machine, the same data folder
     is enough. Start as many as you like.
     """
+    from photochanger.entrypoints.cli.malloc import restart_with_settings
+
+    restart_with_settings()
     from photochanger.entrypoints.cli.serve import work
 
     work(_configured(data_dir, workers))
@@ -188,6 +194,9 @@ def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
 @photochanger.command()
 def openapi() -> None:
     """Print the OpenAPI document of the HTTP interface, as YAML."""
-    from photochanger.entrypoints.http.openapi import openapi_yaml
+    from photochanger.entrypoints.container import Container
+    from photochanger.entrypoints.http.app import create_app
+    from photochanger.entrypoints.http.documentation import openapi_yaml
 
-    click.echo(openapi_yaml(), nl=False)
+    container = Container(environment=Environment(), database_url="")  # nothing of it is opened
+    click.echo(openapi_yaml(create_app(container)), nl=False)

@@ -1,0 +1,199 @@
+"""What the measurements share: an installation of PhotoChanger, a load generator, and honest statistics."""
+
+import asyncio
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
+from photochanger.domain.operation import ParameterValue
+from photochanger.domain.slot import SLOT_IDS, ProviderCall
+from photochanger.entrypoints.cli.booth import form
+from photochanger.entrypoints.cli.processes import ServeProcess
+from photochanger.entrypoints.runtime import opened
+from photochanger.entrypoints.settings import Environment
+
+PASSWORD = "benchmark-password"
+BOUNDARY = "-" * 12 + "090306000104030805010400"
+SERVER_CORE, LOAD_CORE = "0", "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of several rounds, and between what it lay."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of the values."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.least:.3g}–{self.most:.3g})"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which `share` (0 to 1) of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def pinned(core: str) -> Sequence[str]:
+    """Return the command prefix that keeps a process on one core, where the machine has several."""
+    return ["taskset", "-c", core] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
+
+
+@contextmanager
+def installation() -> Iterator[Path]:
+    """Make a data folder with a set-up database, and remove it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="photochanger-bench-") as folder:
+        yield Path(folder)
+
+
+def configure(
+    data_dir: Path,
+    *,
+    params: Mapping[str, ParameterValue],
+    timeout_sec: int = 48,
+) -> None:
+    """Set the first slot up for the rehearsal provider, and the ingest password to `PASSWORD`."""
+    asyncio.run(_configure(data_dir, params, timeout_sec))
+
+
+async def _configure(data_dir: Path, params: Mapping[str, ParameterValue], timeout_sec: int) -> None:
+    async with opened(Environment(data_dir=data_dir)) as container:
+        slot = await container.slots().get(SLOT_IDS[0])
+        configuration = replace(
+            slot.configuration,
+            is_active=True,
+            call=ProviderCall(provider="rehearsal", operation="photo_effect", params=params),
+            sync_response_timeout_sec=timeout_sec,
+            size_limit_mb=100,
+        )
+        await container.slots().save(replace(slot, configuration=configuration), changed_by="benchmark")
+        settings = await container.settings().get()
+        ingest = replace(settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD))
+        await container.settings().save(replace(settings, ingest=ingest), changed_by="benchmark")
+
+
+@contextmanager
+def running(data_dir: Path, port: int, *, workers: int = 8) -> Iterator[ServeProcess]:
+    """Run the server on its core during the context."""
+    server = ServeProcess(data_dir, port, "--workers", str(workers), prefix=pinned(SERVER_CORE))
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def keep_to_load_core() -> None:
+    """Keep this process, which makes the load, away from the server's core."""
+    if (os.cpu_count() or 1) > 1:
+        psutil.Process().cpu_affinity([int(LOAD_CORE)])
+
+
+def ingest_request(photo: bytes, *, path: str = "/ingest/slot-001") -> bytes:
+    """Return a whole ingest request, byte by byte as the booth would send it, for a kept-alive connection."""
+    head, tail = form(PASSWORD, BOUNDARY)
+    body = head + photo + tail
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCache-Control: no-cache\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, and after how long, in seconds from before the first byte was sent."""
+
+    status: int
+    size_bytes: int
+    seconds: float
+
+
+class Connection:
+    """One kept-alive HTTP/1.1 connection that sends ready-made requests."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send the request and read the whole answer."""
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        began = time.perf_counter()
+        self._writer.write(request)
+        await self._writer.drain()
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status, length = int(head[9:12]), _content_length(head)
+        left = length
+        while left:
+            chunk = await self._reader.read(min(left, 1 << 20))
+            if not chunk:
+                raise ConnectionError("the answer was cut short")
+            left -= len(chunk)
+        return Answer(status, length, time.perf_counter() - began)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._writer is not None:
+            self._writer.close()
+            await self._writer.wait_closed()
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    raise ValueError("the answer has no Content-Length")
+
+
+async def load(port: int, request: bytes, *, connections: int, requests: int) -> list[Answer]:
+    """Send `requests` requests over `connections` connections, each one after the other's answer."""
+    left = iter(range(requests))
+    answers: list[Answer] = []
+
+    async def one_connection() -> None:
+        connection = Connection(port)
+        answers.extend([await connection.ask(request) for _ in left])
+        await connection.close()
+
+    await asyncio.gather(*(one_connection() for _ in range(connections)))
+    return answers
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of the process, in MiB."""
+    return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
+
+
+async def peak_resident_mib(pid: int, during: Callable[[], Awaitable[None]]) -> float:
+    """Return the highest resident memory of the process while `during` runs, in MiB, looked at every 5 ms."""
+    peak = resident_mib(pid)
+    work = asyncio.ensure_future(during())
+    while not work.done():
+        peak = max(peak, resident_mib(pid))
+        await asyncio.sleep(0.005)
+    await work
+    return peak
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,51 @@
+"""How late a 504 comes, and never early: requests held against a provider that hangs."""
+
+import asyncio
+
+from photochanger.testing.photos import plain_jpeg
+
+from benchmarks.harness import (
+    Connection,
+    configure,
+    ingest_request,
+    installation,
+    keep_to_load_core,
+    percentile,
+    running,
+    table,
+)
+
+HELD = (100, 1000)
+TIMEOUT_SEC = 10
+SPREAD_SEC = 0.5
+PORT = 8313
+
+
+def run() -> str:
+    """Measure, and return the figures as Markdown."""
+    request = ingest_request(plain_jpeg())
+    with installation() as data_dir:
+        configure(data_dir, params={"outcome": "hang"}, timeout_sec=TIMEOUT_SEC)
+        with running(data_dir, PORT):
+            keep_to_load_core()
+            rows = [_row(held, asyncio.run(_hold(request, held))) for held in HELD]
+    header = ["held at once", "p50 ms", "p99 ms", "max ms", "earliest ms", "not 504"]
+    return "\n".join([f"### Lateness of the 504 ({TIMEOUT_SEC} s deadline)", "", table(header, rows)])
+
+
+async def _hold(request: bytes, held: int) -> list[tuple[int, float]]:
+    async def one(delay: float) -> tuple[int, float]:
+        await asyncio.sleep(delay)
+        connection = Connection(PORT)
+        answer = await connection.ask(request)
+        await connection.close()
+        return answer.status, (answer.seconds - TIMEOUT_SEC) * 1000
+
+    return await asyncio.gather(*(one(number * SPREAD_SEC * held / 100 / held) for number in range(held)))
+
+
+def _row(held: int, answers: list[tuple[int, float]]) -> list[object]:
+    late = [lateness for _, lateness in answers]
+    failed = sum(status != 504 for status, _ in answers)
+    figures = (percentile(late, 0.5), percentile(late, 0.99), max(late), min(late))
+    return [held, *(f"{figure:.1f}" for figure in figures), failed]

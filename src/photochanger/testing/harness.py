@@ -1,0 +1,211 @@
+"""What the suites for records need beside the ports: time that can be let pass, and examples."""
+
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+
+from photochanger.application.ports.signals import Signals, Subscription
+from photochanger.application.ports.storage import (
+    JobReading,
+    JobRepository,
+    JobSubmission,
+    MediaRegistry,
+    SettingsRepository,
+    SlotRepository,
+    Verdict,
+)
+from photochanger.domain.image import ImageInfo, ImageType
+from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource
+from photochanger.domain.media import MediaId, MediaKind, StoredFile, StoredImage
+from photochanger.domain.slot import (
+    OnFailure,
+    ProviderCall,
+    RetryPolicy,
+    Slot,
+    SlotConfiguration,
+    SlotId,
+    TemplateBinding,
+)
+
+A_SLOT = SlotId("slot-001")
+ANOTHER_SLOT = SlotId("slot-002")
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+AN_INSTANT = timedelta(microseconds=1)
+
+
+class Records(Protocol):
+    """The repositories over one set of records, and control over the time that judges them.
+
+    `time_passes` makes every stored moment lie that much further back, or sets the store's clock forward.
+    """
+
+    @property
+    def jobs(self) -> JobRepository: ...
+    @property
+    def media(self) -> MediaRegistry: ...
+    @property
+    def slots(self) -> SlotRepository: ...
+    @property
+    def settings(self) -> SettingsRepository: ...
+    @property
+    def signals(self) -> Signals: ...
+    async def time_passes(self, by: timedelta) -> None: ...
+
+
+class AsyncContract:
+    """Base of all suites: their tests are coroutines, run by anyio's plugin on asyncio."""
+
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """Run on asyncio."""
+        return "asyncio"
+
+
+class RecordsContract(AsyncContract):
+    """Base of the suites for records."""
+
+    @pytest.fixture
+    def records(self) -> Records:
+        """Return fresh records: no jobs, no media, the slots as they are made, the default settings."""
+        raise NotImplementedError("override the fixture `records`")
+
+
+def new_id() -> str:
+    """Return a new job or media id."""
+    return secrets.token_hex(16)
+
+
+def an_image(*, content: str | None = None) -> StoredImage:
+    """Return an image with an id of its own; `content` stands for its bytes."""
+    return StoredImage(
+        media_id=MediaId(new_id()),
+        file=StoredFile(size_bytes=3_141_592, sha256=content or secrets.token_hex(32)),
+        info=ImageInfo(image_type=ImageType.PNG, width=6000, height=4000),
+    )
+
+
+def a_configuration() -> SlotConfiguration:
+    """Return a configuration in which no field has its default."""
+    call = ProviderCall(
+        provider="gemini",
+        operation="style_transfer",
+        params={"prompt": "Акварель, «тёплая» ☀", "strength": 0.25, "steps": 7, "sharp": True},
+        template_media=(TemplateBinding(role="style", template_id="t-1"),),
+    )
+    return SlotConfiguration(
+        call=call,
+        display_name="Фотозона № 1",
+        is_active=True,
+        size_limit_mb=12,
+        sync_response_timeout_sec=33,
+        max_concurrency=3,
+        retry=RetryPolicy(max_attempts=2, backoff_ms=250),
+        fallback=ProviderCall(provider="rehearsal", operation="photo_effect"),
+        on_failure=OnFailure.ORIGINAL,
+        public_gallery=False,
+    )
+
+
+def a_slot(slot_id: SlotId = A_SLOT) -> Slot:
+    """Return a slot as a submission carries it."""
+    return Slot(slot_id=slot_id, configuration=a_configuration(), version=7)
+
+
+async def announced(records: Records, kind: MediaKind, *, content: str | None = None) -> StoredImage:
+    """Return an image whose media row is pending for an hour."""
+    image = an_image(content=content)
+    await records.media.intend([(image.media_id, kind)], slot_id=A_SLOT, ttl=HOUR)
+    return image
+
+
+async def a_submission(
+    records: Records,
+    *,
+    slot: Slot | None = None,
+    content: str | None = None,
+    time_left: timedelta = MINUTE,
+    idempotency_key: str | None = None,
+) -> JobSubmission:
+    """Return a submission that is ready to be made, its payload announced."""
+    return JobSubmission(
+        job_id=JobId(new_id()),
+        slot=slot or a_slot(),
+        payload=await announced(records, MediaKind.PAYLOAD, content=content),
+        time_left=time_left,
+        retention=timedelta(hours=72),
+        source=JobSource.TEST,
+        idempotency_key=idempotency_key,
+        trace_context="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+
+
+async def a_pending_job(records: Records, *, time_left: timedelta = MINUTE) -> JobReading:
+    """Return a job that waits."""
+    submitted = await records.jobs.submit(await a_submission(records, time_left=time_left))
+    return submitted.reading
+
+
+async def a_processing_job(
+    records: Records, *, time_left: timedelta = MINUTE, lease: timedelta = 10 * SECOND, claims: int = 1
+) -> JobReading:
+    """Return a job that was claimed `claims` times, the last time with `lease`. It has to be the only one."""
+    await a_pending_job(records, time_left=time_left)
+    for _ in range(claims - 1):
+        await records.jobs.claim(limit=1, lease=SECOND)
+        await records.time_passes(2 * SECOND)
+    [reading] = await records.jobs.claim(limit=1, lease=lease)
+    return reading
+
+
+async def success(records: Records) -> Verdict:
+    """Return the verdict of a worker that has written a result and its preview."""
+    result = JobResult(
+        image=await announced(records, MediaKind.RESULT),
+        preview=await announced(records, MediaKind.PREVIEW),
+    )
+    return Verdict(event=JobEvent.SUCCEEDED, attempts=2, result=result)
+
+
+def failure(event: JobEvent = JobEvent.PROVIDER_FAILED) -> Verdict:
+    """Return the verdict of a worker that got no picture."""
+    return Verdict(event=event, attempts=3, failure_reason="provider_no_image")
+
+
+async def a_completed_job(records: Records) -> JobReading:
+    """Return a job with a result."""
+    claimed = await a_processing_job(records)
+    finished = await records.jobs.finalize(
+        claimed.job.job_id, await success(records), fence=claimed.job.fence
+    )
+    assert finished is not None
+    return finished
+
+
+async def present(records: Records, reading: JobReading) -> JobReading:
+    """Return the job as it is now."""
+    now = await records.jobs.get(reading.job.job_id)
+    assert now is not None
+    return now
+
+
+async def doomed_ids(records: Records) -> set[MediaId]:
+    """Return the ids of all files that must go."""
+    return {media.media_id for media in await records.media.doomed(limit=100)}
+
+
+async def until_quiet(subscription: Subscription) -> None:
+    """Take in the signals of what was done before; they may come late."""
+    while await subscription.wait(0.1):
+        continue
+
+
+def with_payload_of(submission: JobSubmission, other: JobSubmission) -> JobSubmission:
+    """Return `submission` with the same bytes as `other`, in a file of its own."""
+    return replace(submission, payload=replace(submission.payload, file=other.payload.file))

@@ -1,0 +1,223 @@
+"""Every job repository is a mirror of the state machine, and has one winner in every race."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from photochanger.application.ports.storage import JobReading, Verdict
+from photochanger.domain.errors import InvalidTransition
+from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobState
+from photochanger.domain.media import MediaState
+from photochanger.testing.harness import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    Records,
+    RecordsContract,
+    a_pending_job,
+    a_processing_job,
+    a_submission,
+    failure,
+    present,
+    success,
+)
+
+_LEASE = 30 * SECOND
+_LONG = 3 * HOUR
+
+
+async def _pending(records: Records, _: timedelta) -> JobReading:
+    return await a_pending_job(records, time_left=HOUR)
+
+
+async def _released(records: Records, _: timedelta) -> JobReading:
+    claimed = await a_processing_job(records, time_left=HOUR, lease=_LONG)
+    await records.jobs.release(claimed.job.job_id, fence=1)
+    return claimed
+
+
+async def _processing(records: Records, lease: timedelta) -> JobReading:
+    return await a_processing_job(records, time_left=HOUR, lease=lease)
+
+
+async def _claimed_out(records: Records, lease: timedelta) -> JobReading:
+    return await a_processing_job(records, time_left=HOUR, lease=lease, claims=MAX_CLAIMS)
+
+
+def _ended_by(verdict: Callable[[Records], Awaitable[Verdict]]) -> Callable[..., Awaitable[JobReading]]:
+    async def ended(records: Records, _: timedelta) -> JobReading:
+        claimed = await a_processing_job(records, time_left=HOUR, lease=_LONG)
+        await records.jobs.finalize(claimed.job.job_id, await verdict(records), fence=1)
+        return claimed
+
+    return ended
+
+
+async def _failed(_: Records) -> Verdict:
+    return failure()
+
+
+async def _broken(_: Records) -> Verdict:
+    return failure(JobEvent.INTERNALLY_FAILED)
+
+
+async def _timed_out(records: Records, _: timedelta) -> JobReading:
+    pending = await a_pending_job(records, time_left=HOUR)
+    await records.time_passes(HOUR)
+    await records.jobs.expire([pending.job.job_id])
+    return pending
+
+
+ORIGINS: Mapping[str, Callable[[Records, timedelta], Awaitable[JobReading]]] = {
+    "pending": _pending,
+    "released": _released,
+    "processing": _processing,
+    "claimed so often that it may not be again": _claimed_out,
+    "completed": _ended_by(success),
+    "failed_provider": _ended_by(_failed),
+    "failed_internal": _ended_by(_broken),
+    "failed_timeout": _timed_out,
+}
+"""Ways into every state that the repository's methods lead to."""
+
+EVENTS = tuple(event for event in JobEvent if event is not JobEvent.CANCEL_REQUESTED)
+"""The events that a method of the repository causes."""
+
+
+async def _cause(records: Records, event: JobEvent, job: Job, fence: int, verdict: Verdict) -> None:
+    jobs = records.jobs
+    match event:
+        case JobEvent.CLAIMED:
+            await jobs.claim(limit=1_000, lease=_LEASE)
+        case JobEvent.RENEWED:
+            await jobs.renew(job.job_id, fence=fence, lease=_LEASE)
+        case JobEvent.RELEASED:
+            await jobs.release(job.job_id, fence=fence)
+        case JobEvent.DEADLINE_PASSED:
+            await jobs.expire([job.job_id])
+        case _:
+            await jobs.finalize(job.job_id, verdict, fence=fence)
+
+
+def _expected(job: Job, event: JobEvent, fence: int, verdict: Verdict, now: datetime) -> Job:
+    try:
+        return job.apply(
+            event,
+            now=now,
+            fence=fence,
+            lease=_LEASE,
+            attempts=verdict.attempts,
+            failure_reason=verdict.failure_reason,
+            result=verdict.result,
+        )
+    except InvalidTransition:
+        return job
+
+
+def _moments(job: Job) -> Sequence[datetime | None]:
+    return (job.lease_expires_at, job.started_at, job.finalized_at)
+
+
+class JobMachineContract(RecordsContract):
+    """Compares the repository with `Job.apply`, and lets finalisers race."""
+
+    @pytest.fixture
+    def racing_records(self, records: Records) -> Records:
+        """Return records on a clock that runs by itself; override where that of `records` does not."""
+        return records
+
+    @pytest.mark.parametrize("event", EVENTS)
+    @pytest.mark.parametrize("origin", ORIGINS)
+    async def test_it_does_what_the_state_machine_does(
+        self, records: Records, origin: str, event: JobEvent
+    ) -> None:
+        for lapsed, overdue, wrong_fence in itertools.product((False, True), repeat=3):
+            reading = await ORIGINS[origin](records, SECOND if lapsed else _LONG)
+            if lapsed or overdue:
+                await records.time_passes(HOUR if overdue else 2 * SECOND)
+            await self._compare(records, reading, event, wrong_fence=wrong_fence)
+            await records.time_passes(2 * HOUR)
+            await records.jobs.expire([reading.job.job_id])
+
+    async def _compare(
+        self, records: Records, reading: JobReading, event: JobEvent, *, wrong_fence: bool
+    ) -> None:
+        before = await present(records, reading)
+        verdict = await success(records) if event is JobEvent.SUCCEEDED else failure()
+        if event is JobEvent.INTERNALLY_FAILED:
+            verdict = failure(event)
+        fence = before.job.fence + 1 if wrong_fence else before.job.fence
+        await _cause(records, event, before.job, fence, verdict)
+        after = await present(records, reading)
+        earliest = _expected(before.job, event, fence, verdict, before.now)
+        latest = _expected(before.job, event, fence, verdict, after.now)
+        for low, moment, high in zip(_moments(earliest), _moments(after.job), _moments(latest), strict=True):
+            assert (low is None) == (moment is None)
+            assert low is None or moment is None or high is None or low <= moment <= high
+        lease_expires_at, started_at, finalized_at = _moments(earliest)
+        assert earliest == replace(
+            after.job, lease_expires_at=lease_expires_at, started_at=started_at, finalized_at=finalized_at
+        )
+
+    async def test_of_success_and_timeout_one_wins(self, racing_records: Records) -> None:
+        outcomes = await race_success_against_timeout(racing_records, rounds=200)
+        assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
+
+
+async def race_success_against_timeout(records: Records, *, rounds: int) -> Sequence[JobState]:
+    """Let a worker and a waiting request end each of `rounds` jobs around its deadline; return the outcomes.
+
+    Raises `AssertionError` where a job has not exactly one winner, or its files do not fit the outcome.
+    """
+    seconds = 0.5 + rounds / 150
+    for _ in range(rounds):
+        await records.jobs.submit(await a_submission(records, time_left=seconds * SECOND))
+    verdicts = [await success(records) for _ in range(rounds)]
+    claimed = await records.jobs.claim(limit=rounds, lease=MINUTE)
+    assert len(claimed) == rounds, "the machine is too slow for these rounds"
+    spread = rounds / 2_000
+    last = max(claimed, key=lambda reading: reading.job.deadline)
+    first = min(claimed, key=lambda reading: reading.job.deadline)
+    until_first = (first.job.deadline - (await present(records, first)).now).total_seconds()
+    width = (last.job.deadline - first.job.deadline).total_seconds()
+    delays = [
+        max(0.0, until_first + width * index / rounds + random.uniform(-spread, spread))
+        for index in range(rounds)
+    ]
+    return await asyncio.gather(
+        *(
+            _one_race(records, reading, verdict, delay)
+            for reading, verdict, delay in zip(claimed, verdicts, delays, strict=True)
+        )
+    )
+
+
+async def _one_race(records: Records, claimed: JobReading, verdict: Verdict, delay: float) -> JobState:
+    async def work() -> JobReading | None:
+        await asyncio.sleep(delay)
+        return await records.jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
+
+    async def wait() -> JobReading:
+        await asyncio.sleep(max(0.0, delay - 0.002))
+        while True:
+            [reading] = await records.jobs.expire([claimed.job.job_id])
+            if reading.job.is_finalized:
+                return reading
+            await asyncio.sleep(max(0.001, reading.seconds_to_deadline))
+
+    completed, seen = await asyncio.gather(work(), wait())
+    final = (await present(records, claimed)).job
+    assert seen.job == final
+    assert final.state is (JobState.FAILED_TIMEOUT if completed is None else JobState.COMPLETED)
+    assert final.finalized_at is not None
+    assert (final.finalized_at < final.deadline) == (completed is not None)
+    assert verdict.result is not None
+    media = await records.media.get(verdict.result.image.media_id)
+    assert media is not None
+    assert media.state is (MediaState.PENDING if completed is None else MediaState.STORED)
+    return final.state

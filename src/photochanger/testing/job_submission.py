@@ -1,0 +1,203 @@
+"""What every job repository does with a submission."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from photochanger.application.ports.signals import Topic
+from photochanger.domain.errors import IdempotencyKeyReused, InternalError
+from photochanger.domain.job import Job, JobId, JobState
+from photochanger.domain.media import MediaKind, MediaState
+from photochanger.testing.harness import (
+    ANOTHER_SLOT,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Records,
+    RecordsContract,
+    a_completed_job,
+    a_pending_job,
+    a_slot,
+    a_submission,
+    an_image,
+    doomed_ids,
+    new_id,
+    present,
+    with_payload_of,
+)
+
+
+class JobSubmissionContract(RecordsContract):
+    """`submit` and `get`."""
+
+    async def test_get_returns_none_where_there_is_no_job(self, records: Records) -> None:
+        assert await records.jobs.get(JobId(new_id())) is None
+
+    async def test_every_field_of_a_submission_is_kept(self, records: Records) -> None:
+        submission = await a_submission(records, idempotency_key="ключ-1", time_left=12.345678 * SECOND)
+        submitted = await records.jobs.submit(submission)
+        job = submitted.reading.job
+        assert job == Job(
+            job_id=submission.job_id,
+            slot_id=submission.slot.slot_id,
+            slot_version=submission.slot.version,
+            configuration=submission.slot.configuration,
+            payload_id=submission.payload.media_id,
+            content_hash=submission.payload.file.sha256,
+            created_at=job.created_at,
+            deadline=job.created_at + submission.time_left,
+            retention=submission.retention,
+            source=submission.source,
+            idempotency_key="ключ-1",
+            trace_context=submission.trace_context,
+        )
+        assert (await present(records, submitted.reading)).job == job
+        assert not submitted.replayed
+
+    async def test_optional_fields_may_be_absent(self, records: Records) -> None:
+        submission = replace(await a_submission(records), trace_context=None)
+        job = (await records.jobs.submit(submission)).reading.job
+        assert (job.idempotency_key, job.trace_context) == (None, None)
+
+    async def test_times_are_kept_to_the_microsecond(self, records: Records) -> None:
+        odd = timedelta(hours=24, microseconds=1)
+        submission = replace(await a_submission(records, time_left=MINUTE + odd), retention=odd)
+        job = (await records.jobs.submit(submission)).reading.job
+        assert (job.deadline - job.created_at, job.retention) == (MINUTE + odd, odd)
+
+    async def test_created_at_is_the_stores_time(self, records: Records) -> None:
+        before = await a_pending_job(records)
+        job = (await a_pending_job(records)).job
+        after = await present(records, before)
+        assert before.now <= job.created_at <= after.now
+        assert job.created_at.utcoffset() == timedelta(0)
+
+    async def test_a_reading_carries_the_stores_present_time(self, records: Records) -> None:
+        reading = await a_pending_job(records)
+        await records.time_passes(5 * SECOND)
+        later = await present(records, reading)
+        assert later.seconds_to_deadline == pytest.approx(55, abs=2)
+
+    async def test_the_payload_becomes_stored(self, records: Records) -> None:
+        submission = await a_submission(records)
+        await records.jobs.submit(submission)
+        media = await records.media.get(submission.payload.media_id)
+        assert media is not None
+        assert (media.state, media.kind) == (MediaState.STORED, MediaKind.PAYLOAD)
+        assert media.image_type is submission.payload.info.image_type
+        assert media.size_bytes == submission.payload.file.size_bytes
+        assert media.sha256 == submission.payload.file.sha256
+
+    async def test_the_payload_lives_until_the_job_is_final(self, records: Records) -> None:
+        reading = await a_pending_job(records, time_left=MINUTE)
+        await records.time_passes(2 * HOUR)
+        assert await doomed_ids(records) == set()
+        await records.jobs.expire([reading.job.job_id])
+        assert await doomed_ids(records) == {reading.job.payload_id}
+
+    async def test_nothing_is_written_where_the_payload_was_not_announced(self, records: Records) -> None:
+        submission = replace(await a_submission(records), payload=an_image())
+        with pytest.raises(InternalError):
+            await records.jobs.submit(submission)
+        assert await records.jobs.get(submission.job_id) is None
+        assert await records.media.get(submission.payload.media_id) is None
+
+    async def test_nothing_is_written_where_the_payload_is_condemned(self, records: Records) -> None:
+        submission = await a_submission(records)
+        await records.media.condemn([submission.payload.media_id])
+        with pytest.raises(InternalError):
+            await records.jobs.submit(submission)
+        assert await records.jobs.get(submission.job_id) is None
+        assert submission.payload.media_id in await doomed_ids(records)
+
+    async def test_the_payload_stays_pending_where_the_job_cannot_be_made(self, records: Records) -> None:
+        taken = await a_pending_job(records)
+        submission = replace(await a_submission(records), job_id=taken.job.job_id)
+        with pytest.raises(InternalError):
+            await records.jobs.submit(submission)
+        media = await records.media.get(submission.payload.media_id)
+        assert media is not None
+        assert media.state is MediaState.PENDING
+        assert (await present(records, taken)).job == taken.job
+
+    async def test_job_pending_is_announced_once_the_job_can_be_claimed(self, records: Records) -> None:
+        with records.signals.subscribe(Topic.JOB_PENDING) as subscription:
+            submitted = await records.jobs.submit(await a_submission(records))
+            assert await subscription.wait(5)
+        [claimed] = await records.jobs.claim(limit=1, lease=SECOND)
+        assert claimed.job.job_id == submitted.reading.job.job_id
+
+    async def test_a_returned_job_is_a_copy(self, records: Records) -> None:
+        slot = a_slot()
+        reading = (await records.jobs.submit(await a_submission(records, slot=slot))).reading
+        for configuration in (slot.configuration, reading.job.configuration):
+            configuration.call.params["prompt"] = "changed"  # type: ignore[index] # behind everyone's back
+        stored = (await present(records, reading)).job.configuration
+        assert stored == a_slot().configuration
+
+    async def test_a_returned_job_does_not_change_afterwards(self, records: Records) -> None:
+        reading = await a_pending_job(records)
+        await records.jobs.claim(limit=1, lease=SECOND)
+        assert reading.job.state is JobState.PENDING
+
+    async def test_the_same_key_and_content_return_the_job_as_replayed(self, records: Records) -> None:
+        first = await a_submission(records, idempotency_key="k")
+        again = with_payload_of(await a_submission(records, idempotency_key="k"), first)
+        made = await records.jobs.submit(first)
+        replayed = await records.jobs.submit(again)
+        assert replayed.replayed
+        assert replayed.reading.job == made.reading.job
+
+    async def test_a_replay_writes_nothing(self, records: Records) -> None:
+        first = await a_submission(records, idempotency_key="k")
+        again = with_payload_of(await a_submission(records, idempotency_key="k"), first)
+        await records.jobs.submit(first)
+        await records.jobs.submit(again)
+        assert await records.jobs.get(again.job_id) is None
+        media = await records.media.get(again.payload.media_id)
+        assert media is not None
+        assert media.state is MediaState.PENDING
+
+    async def test_the_same_key_with_other_content_is_refused(self, records: Records) -> None:
+        await records.jobs.submit(await a_submission(records, idempotency_key="k"))
+        other = await a_submission(records, idempotency_key="k")
+        with pytest.raises(IdempotencyKeyReused):
+            await records.jobs.submit(other)
+        assert await records.jobs.get(other.job_id) is None
+        media = await records.media.get(other.payload.media_id)
+        assert media is not None
+        assert media.state is MediaState.PENDING
+
+    async def test_a_final_job_is_replayed_too(self, records: Records) -> None:
+        first = await a_submission(records, idempotency_key="k", time_left=SECOND)
+        await records.jobs.submit(first)
+        await records.time_passes(2 * SECOND)
+        await records.jobs.expire([first.job_id])
+        again = with_payload_of(await a_submission(records, idempotency_key="k"), first)
+        assert (await records.jobs.submit(again)).reading.job.state is JobState.FAILED_TIMEOUT
+
+    async def test_keys_of_different_slots_are_different_keys(self, records: Records) -> None:
+        await records.jobs.submit(await a_submission(records, idempotency_key="k"))
+        elsewhere = await a_submission(records, idempotency_key="k", slot=a_slot(ANOTHER_SLOT))
+        assert not (await records.jobs.submit(elsewhere)).replayed
+
+    async def test_the_same_content_without_a_key_makes_a_job_of_its_own(self, records: Records) -> None:
+        first = await a_submission(records)
+        again = with_payload_of(await a_submission(records), first)
+        assert not (await records.jobs.submit(first)).replayed
+        assert not (await records.jobs.submit(again)).replayed
+
+    async def test_of_concurrent_submissions_with_one_key_one_makes_the_job(self, records: Records) -> None:
+        for round_number in range(10):
+            first = await a_submission(records, idempotency_key=f"k{round_number}")
+            rest = [await a_submission(records, idempotency_key=f"k{round_number}") for _ in range(9)]
+            all_of_them = [first, *(with_payload_of(submission, first) for submission in rest)]
+            results = await asyncio.gather(*map(records.jobs.submit, all_of_them))
+            assert [result.replayed for result in results].count(False) == 1
+            assert len({result.reading.job.job_id for result in results}) == 1
+
+    async def test_a_completed_job_reads_as_it_was_returned(self, records: Records) -> None:
+        finished = await a_completed_job(records)
+        assert (await present(records, finished)).job == finished.job

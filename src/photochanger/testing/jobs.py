@@ -1,0 +1,10 @@
+"""The contract of `JobRepository`."""
+
+from photochanger.testing.job_machine import JobMachineContract
+from photochanger.testing.job_outcome import JobOutcomeContract
+from photochanger.testing.job_queue import JobQueueContract
+from photochanger.testing.job_submission import JobSubmissionContract
+
+
+class JobRepositoryContract(JobSubmissionContract, JobQueueContract, JobOutcomeContract, JobMachineContract):
+    """All of it. Override the fixture `records`; and `racing_records` where the clock stands still."""

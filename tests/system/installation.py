@@ -1,0 +1,169 @@
+"""A PhotoChanger as it is installed: real processes on one database and one media folder."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from photochanger.domain.job import Job, JobState, parse_job_id
+from photochanger.domain.operation import ParameterValue
+from photochanger.domain.slot import ProviderCall, SlotId
+from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
+from photochanger.entrypoints.cli.processes import Process, ServeProcess
+from photochanger.entrypoints.container import Container
+from photochanger.entrypoints.runtime import opened
+from photochanger.entrypoints.settings import Environment
+
+PASSWORD = "correct-horse"
+SLOT = SlotId("slot-001")
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+async def eventually(look: Callable[[], Awaitable[T]], *, within_sec: float = 30.0) -> T:
+    """Look until what is returned is true, and return it; fail after `within_sec`."""
+    patience_ends = time.monotonic() + within_sec
+    while True:
+        found = await look()
+        if found:
+            return found
+        assert time.monotonic() < patience_ends, f"not within {within_sec} s"
+        await asyncio.sleep(0.02)
+
+
+class Installation:
+    """Processes that are started and killed, and a view of their database and media from outside."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.environment = Environment(data_dir=folder, database_url=database_url)
+        self.processes: list[Process] = []
+        self._variables = {"DATABASE_URL": database_url}
+
+    def serve(self, *options: str, workers: int = 4) -> ServeProcess:
+        """Start `photochanger serve` and wait until it takes photos."""
+        number = len(self.processes)
+        process = ServeProcess(
+            self.folder,
+            free_port(),
+            *("--workers", str(workers), *options),
+            log_path=self.folder / f"process-{number}.log",
+            variables=self._variables,
+        )
+        self.processes.append(process)
+        process.wait_until_ready()
+        return process
+
+    def worker(self, *, workers: int = 4) -> Process:
+        """Start `photochanger worker`."""
+        process = Process(
+            ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
+            log_path=self.folder / f"process-{len(self.processes)}.log",
+            variables=self._variables,
+        )
+        self.processes.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """Leave no process behind."""
+        for process in self.processes:
+            if process.exit_status is None:
+                process.kill()
+
+    def logs(self) -> str:
+        """Return what all processes have written."""
+        return "".join(process.log_path.read_text() for process in self.processes)
+
+    @asynccontextmanager
+    async def container(self) -> AsyncIterator[Container]:
+        """Open the same database and media as the processes have."""
+        async with opened(self.environment) as container:
+            yield container
+
+    async def set_up(
+        self, params: Mapping[str, ParameterValue], *, timeout_sec: int = 20, slot_id: SlotId = SLOT
+    ) -> None:
+        """Set a slot up for the rehearsal provider, with a known password and a sweep every second."""
+        async with self.container() as container:
+            slot = await container.slots().get(slot_id)
+            configuration = replace(
+                slot.configuration,
+                is_active=True,
+                call=ProviderCall(provider="rehearsal", operation="photo_effect", params=params),
+                sync_response_timeout_sec=timeout_sec,
+            )
+            await container.slots().save(replace(slot, configuration=configuration), changed_by="test")
+            settings = await container.settings().get()
+            password_hash = await container.hasher().hash(PASSWORD)
+            await container.settings().save(
+                replace(
+                    settings,
+                    ingest=replace(settings.ingest, password_hash=password_hash),
+                    cleanup=replace(settings.cleanup, interval_sec=1),
+                ),
+                changed_by="test",
+            )
+
+    async def send(
+        self, server: ServeProcess, photo: Path, *, slot_id: SlotId = SLOT, password: str = PASSWORD
+    ) -> Delivery | Refusal:
+        """Send a photo as the booth does; return what comes of it."""
+        url = f"{server.base_url}/ingest/{slot_id}"
+        try:
+            return await send_photo(url, password, photo, timeout_sec=70, on_progress=lambda _: None)
+        except Refusal as refusal:
+            return refusal
+
+    async def jobs(self) -> list[Job]:
+        """Return every job that there is."""
+        async with self.container() as container:
+            async with container.pool().connection() as connection:
+                cursor = await connection.execute("SELECT job_id FROM job ORDER BY seq")
+                ids = [parse_job_id(row["job_id"]) for row in await cursor.fetchall()]
+            readings = [await container.jobs().get(job_id) for job_id in ids if job_id]
+            return [reading.job for reading in readings if reading]
+
+    async def discrepancies(self) -> list[str]:
+        """Compare the database with the media folder; nothing is found where both tell the same."""
+        async with self.container() as container:
+            async with container.pool().connection() as connection:
+                cursor = await connection.execute("SELECT media_id, kind, state FROM media_object")
+                rows: list[dict[str, Any]] = await cursor.fetchall()
+            keys = container.store().keys()
+            files = {key.rpartition("/")[2] async for key in keys}
+        stored = {row["media_id"] for row in rows if row["state"] == "stored"}
+        known = {row["media_id"] for row in rows if row["state"] != "deleted"}
+        return [
+            *(f"file without a row: {media_id}" for media_id in files - known),
+            *(f"row without its file: {media_id}" for media_id in stored - files),
+        ]
+
+    async def leftovers(self) -> list[str]:
+        """Return the kinds of the media rows that are not deleted, and of the files, but for results."""
+        async with self.container() as container:
+            async with container.pool().connection() as connection:
+                cursor = await connection.execute(
+                    "SELECT kind FROM media_object WHERE state NOT IN ('deleted', 'stored')"
+                    " OR (state = 'stored' AND kind = 'payload')"
+                )
+                rows = [str(row["kind"]) for row in await cursor.fetchall()]
+            keys = container.store().keys()
+            files = [key async for key in keys if key.startswith("payload/")]
+        scratch = [str(path) for path in (self.environment.media_dir / "scratch").glob("*")]
+        return rows + files + scratch
+
+
+def states(jobs: list[Job]) -> set[JobState]:
+    """Return the states that the jobs are in."""
+    return {job.state for job in jobs}

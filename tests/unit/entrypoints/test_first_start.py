@@ -1,0 +1,101 @@
+"""The first start: once, whole, and the same for everyone who comes."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from photochanger.adapters.rehearsal import RehearsalProvider
+
+from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.domain.slot import validate_configuration
+from photochanger.entrypoints.first_start import FirstStart
+from photochanger.entrypoints.settings import Environment
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+def a_first_start(storage: MemoryStorage, folder: Path) -> FirstStart:
+    return FirstStart(
+        environment=Environment(data_dir=folder),
+        settings=storage.settings,
+        slots=storage.slots,
+        hasher=FastPasswordHasherForTests(),
+    )
+
+
+async def test_it_makes_a_password_an_account_and_three_slots(storage: MemoryStorage, tmp_path: Path) -> None:
+    first_start = a_first_start(storage, tmp_path)
+
+    made = await first_start()
+
+    assert made is not None
+    settings = await storage.settings.get()
+    assert settings.ingest.password_hash
+    assert made.ingest_password not in settings.ingest.password_hash
+    active = [slot for slot in await storage.slots.list() if slot.configuration.is_active]
+    assert [slot.slot_id for slot in active] == ["slot-001", "slot-002", "slot-003"]
+    note = json.loads(first_start.credentials_note.read_text())
+    assert set(note) == {"admin_username", "admin_password", "ingest_password"}
+    accounts = (tmp_path / "secrets" / "runtime_credentials.json").read_text()
+    assert note["admin_password"] not in accounts
+
+
+async def test_its_slots_are_valid(storage: MemoryStorage, tmp_path: Path) -> None:
+    await a_first_start(storage, tmp_path)()
+    catalogue = {"rehearsal": RehearsalProvider().description}
+
+    for slot in await storage.slots.list():
+        if slot.configuration.is_active:
+            validate_configuration(slot.configuration, catalogue, max_upload_mb=200)
+
+
+async def test_only_the_owner_can_read_the_secrets(storage: MemoryStorage, tmp_path: Path) -> None:
+    await a_first_start(storage, tmp_path)()
+
+    secrets = tmp_path / "secrets"
+    assert secrets.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in secrets.iterdir()} == {0o600}
+    assert {path.name for path in secrets.iterdir()} == {
+        "initial-credentials.json",
+        "runtime_credentials.json",
+    }
+
+
+async def test_a_second_start_changes_nothing(storage: MemoryStorage, tmp_path: Path) -> None:
+    first = await a_first_start(storage, tmp_path)()
+    settings, slots = await storage.settings.get(), await storage.slots.list()
+
+    assert await a_first_start(storage, tmp_path)() == first
+    assert (await storage.settings.get(), await storage.slots.list()) == (settings, slots)
+
+
+async def test_several_at_once_agree(storage: MemoryStorage, tmp_path: Path) -> None:
+    made = await asyncio.gather(*(a_first_start(storage, tmp_path)() for _ in range(5)))
+
+    assert len({each.ingest_password for each in made if each}) == 1
+    assert None not in made
+
+
+async def test_what_an_administrator_has_set_is_left_alone(storage: MemoryStorage, tmp_path: Path) -> None:
+    first_start = a_first_start(storage, tmp_path)
+    await first_start()
+    settings = await storage.settings.get()
+    ingest = replace(settings.ingest, password_hash=await FastPasswordHasherForTests().hash("changed"))
+    await storage.settings.save(replace(settings, ingest=ingest), changed_by="admin")
+
+    assert await first_start() is None
+
+
+async def test_a_note_of_another_installation_is_not_taken_for_this_ones(
+    storage: MemoryStorage, tmp_path: Path
+) -> None:
+    await a_first_start(storage, tmp_path / "here")()
+
+    assert await a_first_start(storage, tmp_path / "elsewhere")() is None

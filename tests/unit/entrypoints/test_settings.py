@@ -1,0 +1,73 @@
+"""The environment: defaults, values, and all mistakes at once."""
+
+from pathlib import Path
+
+import pytest
+
+from photochanger.domain.errors import ValidationFailed
+from photochanger.entrypoints.settings import documented_variables, read_environment
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_nothing_need_be_set() -> None:
+    environment = read_environment({})
+
+    assert environment.database_url is None
+    assert environment.media_dir == Path(".data/media")
+    assert environment.credentials_path == Path(".data/secrets/runtime_credentials.json")
+
+
+def test_values_are_read() -> None:
+    environment = read_environment(
+        {
+            "DATABASE_URL": "postgresql://u:p@h/d",
+            "PHOTOCHANGER_DATA_DIR": "/srv/фото 1",
+            "MEDIA_ROOT": "/mnt/media",
+            "PUBLIC_BASE_URL": "https://photos.example.org/",
+            "WORKERS": "3",
+            "LOG_LEVEL": "debug",
+            "LOG_FORMAT": "JSON",
+        }
+    )
+
+    assert environment.database_url == "postgresql://u:p@h/d"
+    assert environment.media_dir == Path("/mnt/media")
+    assert environment.secrets_dir == Path("/srv/фото 1/secrets")
+    assert environment.public_base_url == "https://photos.example.org"
+    assert (environment.workers, environment.log_level, environment.log_format) == (3, "DEBUG", "json")
+
+
+def test_every_mistake_is_reported_at_once_and_no_value_is_repeated() -> None:
+    wrong = {
+        "DATABASE_URL": "mysql://canary-secret@h/d",
+        "PUBLIC_BASE_URL": "photos.example.org",
+        "WORKERS": "0",
+        "LOG_LEVEL": "LOUD",
+        "LOG_FORMAT": "xml",
+    }
+
+    with pytest.raises(ValidationFailed) as failed:
+        read_environment(wrong)
+
+    assert {problem.field for problem in failed.value.problems} == set(wrong)
+    assert "canary-secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("workers", ["257", "-1", "1.5", "٣", "many"])
+def test_workers_is_a_number_in_bounds(workers: str) -> None:
+    with pytest.raises(ValidationFailed):
+        read_environment({"WORKERS": workers})
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert read_environment({"WORKERS": " ", "DATABASE_URL": ""}) == read_environment({})
+
+
+def test_the_database_url_is_not_shown_with_the_configuration() -> None:
+    assert "canary" not in repr(read_environment({"DATABASE_URL": "postgresql://u:canary@h/d"}))
+
+
+@pytest.mark.parametrize("variable", list(documented_variables()))
+def test_every_variable_is_in_the_readme(variable: str) -> None:
+    assert f"`{variable}`" in README.read_text()
