@@ -13,6 +13,7 @@ from PIL import Image
 
 from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
@@ -29,7 +30,6 @@ from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, Slot
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
 from photochanger.entrypoints.readiness import Readiness
-from tests.system.stand_ins import RehearsalProvider
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
@@ -172,6 +172,7 @@ async def running(system: System) -> AsyncIterator[int]:
     finally:
         worker.stop()
         await working
+        system.images.close()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Refusing heads that the server's parser lets through and that nothing behind should have to think about."""
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -16,6 +17,9 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+_HOST = re.compile(rb"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+"""It becomes part of the links in our answers, so nothing else may be in it."""
 
 SECURITY_HEADERS: Final = [(b"x-content-type-options", b"nosniff")]
 
@@ -71,10 +75,12 @@ def _method(scope: HTTPScope) -> _Refusal | None:
 
 
 def _host(scope: HTTPScope) -> _Refusal | None:
-    hosts = len(header_values(scope, b"host"))
-    if hosts == 1 or (hosts == 0 and scope["http_version"] == "1.0"):
-        return None
-    return _Refusal(InvalidRequest("Exactly one Host header is required"), HTTPStatus.BAD_REQUEST)
+    match header_values(scope, b"host"):
+        case [host] if _HOST.fullmatch(host):
+            return None
+        case [] if scope["http_version"] == "1.0":
+            return None
+    return _Refusal(InvalidRequest("Exactly one valid Host header is required"), HTTPStatus.BAD_REQUEST)
 
 
 def _framing(scope: HTTPScope) -> _Refusal | None:

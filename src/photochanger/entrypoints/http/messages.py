@@ -80,7 +80,7 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
         "Idempotency-Key — от 1 до 255 печатных символов ASCII"
     ),
     "inline must be true, preview or false": "inline может быть true, preview или false",
-    "Exactly one Host header is required": "Нужен ровно один заголовок Host",
+    "Exactly one valid Host header is required": "Нужен ровно один правильный заголовок Host",
     "Content-Length and Transfer-Encoding exclude each other": (
         "Content-Length и Transfer-Encoding не могут быть указаны вместе"
     ),
