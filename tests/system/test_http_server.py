@@ -244,6 +244,15 @@ class TestPatience:
 
         assert [await client.status() for _ in range(3)] == [413, 200, 200]
 
+    async def test_a_body_is_not_counted_to_the_head_that_is_sent_ahead_behind_it(self, house: House) -> None:
+        length = 2 * ImpatientProtocol.head_limit_bytes
+        client = await house.client()
+        client.send(post("/count", length) + bytes(length) + GET)
+
+        assert await client.status() == 200
+        client.send(b"\r\n")
+        assert await client.status() == 200
+
 
 class TestMalformedHeads:
     async def test_an_endless_head_is_refused_with_431(self, house: House) -> None:
