@@ -3,8 +3,6 @@
 import asyncio
 import time
 
-from photochanger.testing.photos import jpeg_3mb, jpeg_50mb
-
 from benchmarks.harness import (
     configure,
     ingest_request,
@@ -16,6 +14,7 @@ from benchmarks.harness import (
     running,
     table,
 )
+from photochanger.testing.photos import jpeg_3mb, jpeg_50mb
 
 UPLOADS = 16
 PORT = 8314

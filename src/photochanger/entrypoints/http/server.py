@@ -7,7 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import uvicorn
 from uvicorn._types import ASGIReceiveEvent
@@ -37,6 +37,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _write_timer: asyncio.TimerHandle | None = None
     _in_head = False
     _head_bytes = 0
+    _arriving_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -48,7 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        # what comes together with a head's beginning is not counted: it may be the end of a body
+        self._in_head, self._head_bytes = True, -self._arriving_bytes
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -59,6 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
+        self._arriving_bytes = len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -67,7 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._head_bytes > self.head_limit_bytes:
                 self._close_with(b"431 Request Header Fields Too Large")
                 return
-        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+        if self._head_timer is None and self._is_idle:
             self._head_timer = self.loop.call_later(self.head_timeout_sec, self._head_expired)
 
     def pause_writing(self) -> None:
@@ -80,6 +83,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm_write()
         super().resume_writing()
 
+    @property
+    def _is_idle(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins with None
+        return cycle is None or cycle.response_complete
+
     def _head_expired(self) -> None:
         self._head_timer = None
         if self._in_head:
@@ -88,7 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _close_with(self, status: bytes) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle:
             self.transport.write(
                 b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             )
