@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -55,10 +56,11 @@ class TestHeads:
     async def test_a_header_of_40_kilobytes(self, port: int) -> None:
         await refused(port, get("/livez", headers={"X-A": "b" * 40_000}), 431, "invalid_request")
 
-    async def test_a_header_of_a_megabyte(self, port: int) -> None:
+    async def test_a_header_of_a_megabyte_is_cut_off(self, port: int) -> None:
         async with Connection.to(port) as client:
-            await client.send(get("/livez", headers={"X-A": "b" * 100_000})[:-4])
-            assert (await client.answer()).status == 431
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # it may be still sending
+                await client.send(get("/livez", headers={"X-A": "b" * 1_000_000}))
+                assert (await client.answer()).status == 431
 
     async def test_500_headers(self, port: int) -> None:
         many = {f"X-{number}": "b" for number in range(500)}

@@ -96,14 +96,16 @@ class ValidationFailed(CallerError):
 
 
 class PayloadTooLarge(CallerError):
-    """The upload has more bytes than the slot allows."""
+    """The upload, or some part of it, has more bytes than are allowed."""
 
     code = "payload_too_large"
     title = "The upload is too large"
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, message: str | None = None) -> None:
         self.limit_bytes = limit_bytes
-        super().__init__(f"The upload is larger than the {limit_bytes / 1_000_000:g} MB that are allowed")
+        super().__init__(
+            message or f"The upload is larger than the {limit_bytes / 1_000_000:g} MB that are allowed"
+        )
 
 
 class UnsupportedMediaType(CallerError):

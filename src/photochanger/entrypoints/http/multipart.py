@@ -37,14 +37,6 @@ FORM_OVERHEAD_BYTES: Final = 1_000_000
 _BOUNDARY = re.compile(r"[ -~]{0,69}[!-~]", re.ASCII)
 
 
-class FormTooLarge(PayloadTooLarge):
-    """Something in the form other than the photo is larger than it may be."""
-
-    def __init__(self, message: str, limit_bytes: int) -> None:
-        super().__init__(limit_bytes)
-        self.args = (message,)
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """A small field, whole."""
@@ -80,7 +72,7 @@ def boundary_of(content_type: str) -> str:
 class PhotoForm:
     """Reads one form. Feed it every chunk of the body, consume all events of each, and `close` it.
 
-    Raises `InvalidRequest` for what is broken, ambiguous or incomplete, and `FormTooLarge`.
+    Raises `InvalidRequest` for what is broken, ambiguous or incomplete, and `PayloadTooLarge`.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -129,7 +121,8 @@ class PhotoForm:
     def _begin_field(self, name: str) -> None:
         self._fields += 1
         if self._fields > MAX_FIELDS:
-            raise FormTooLarge(f"The form has more than {MAX_FIELDS} fields", MAX_FIELDS * MAX_FIELD_BYTES)
+            limit_bytes = MAX_FIELDS * MAX_FIELD_BYTES
+            raise PayloadTooLarge(limit_bytes, f"The form has more than {MAX_FIELDS} fields")
         if name in SINGLE_FIELDS and name in self._seen:
             raise InvalidRequest(f"The form has more than one {name}")
         self._seen.add(name)
@@ -138,7 +131,9 @@ class PhotoForm:
     def _extend(self, _name: str, value: bytearray, more: bytes) -> None:
         value += more
         if len(value) > MAX_FIELD_BYTES:
-            raise FormTooLarge(f"A field of the form is larger than {MAX_FIELD_BYTES} bytes", MAX_FIELD_BYTES)
+            raise PayloadTooLarge(
+                MAX_FIELD_BYTES, f"A field of the form is larger than {MAX_FIELD_BYTES} bytes"
+            )
 
     def _end(self) -> Iterator[Field]:
         if self._field is not None:
@@ -188,9 +183,9 @@ def _translated_errors() -> Iterator[None]:
         raise _broken() from error
 
 
-def _headers_too_large() -> FormTooLarge:
-    return FormTooLarge(
-        f"The headers of a part are larger than {MAX_PART_HEADER_BYTES} bytes", MAX_PART_HEADER_BYTES
+def _headers_too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(
+        MAX_PART_HEADER_BYTES, f"The headers of a part are larger than {MAX_PART_HEADER_BYTES} bytes"
     )
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -72,18 +72,20 @@ def test_every_sentence_that_the_http_door_raises_has_a_translation() -> None:
 
 
 def _sentences(folder: Path = SOURCE) -> Iterator[str]:
-    """Yield the first argument of every error that is made, with `{…}` where values stand."""
+    """Yield what every error that is made says, with `{…}` where values stand."""
     names = {cls.__name__ for cls in error_classes()}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in names:
-                    yield from _text(first)
-                case ast.Call(
-                    func=ast.Attribute(attr="__init__", value=ast.Call(func=ast.Name(id="super"))),
-                    args=[ast.JoinedStr() as first],
-                ):
-                    yield from _text(first)
+                case ast.Call(func=ast.Name(id=name), args=arguments) if name in names:
+                    yield from _texts(arguments)
+                case ast.Call(func=ast.Attribute(attr="__init__"), args=[ast.BoolOp(values=values)]):
+                    yield from _texts(values)
+
+
+def _texts(nodes: Sequence[ast.expr]) -> Iterator[str]:
+    for node in nodes:
+        yield from _text(node)
 
 
 def _text(node: ast.expr) -> Iterator[str]:
