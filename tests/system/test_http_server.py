@@ -20,6 +20,8 @@ HOST = "127.0.0.1"
 PATIENCE_SEC = 10
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LARGE_BYTES = 20_000_000
+SMALL_BYTES = 60_000
+"""Less than what a transport buffers before it says that it is full."""
 
 
 @pytest.fixture(
@@ -67,6 +69,8 @@ class TinyApplication:
             await self._tell_all(receive)
         elif path == "/large":
             await self._answer(send, 200, bytes(LARGE_BYTES))
+        elif path == "/small":
+            await self._answer(send, 200, bytes(SMALL_BYTES))
         else:
             more, total = True, 0
             while more:
@@ -304,6 +308,12 @@ class TestClientsThatLeave:
             await within(house.lost.get())
 
             assert received(client) < LARGE_BYTES
+
+    async def test_a_client_that_does_not_read_the_rest_of_its_answer_is_dropped(self, house: House) -> None:
+        with unread(house.port, post("/small", 0)) as client:
+            await within(house.lost.get())
+
+            assert received(client) < SMALL_BYTES
 
 
 def unread(port: int, request: bytes) -> socket.socket:
