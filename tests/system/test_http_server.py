@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -335,6 +337,22 @@ def received(client: socket.socket) -> int:
 
 
 class TestLifeOfTheServer:
+    async def test_a_second_process_cannot_listen_on_the_port(self, house: House) -> None:
+        code = f"from photochanger.entrypoints.http.server import listen; listen({HOST!r}, {house.port})"
+        other = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert other.returncode == 1
+        assert other.stderr.splitlines()[-1].endswith(
+            f"Unavailable: Cannot listen on {HOST} port {house.port}: Address already in use"
+        )
+
     async def test_a_host_that_is_not_ours_is_named_in_the_error(self) -> None:
         with pytest.raises(Unavailable, match=r"Cannot listen on 192\.0\.2\.1 port 80: .+"):
             listen("192.0.2.1", 80)

@@ -1,6 +1,6 @@
 """The HTTP server: uvicorn as one task among others, with the patience that it lacks below ASGI.
 
-Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/asgi_servers.py.
+Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/README.md.
 """
 
 import asyncio
@@ -179,6 +179,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise Unavailable(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+        reason = str(error.strerror).partition(" (while attempting")[0]  # Python says the address once more
+        raise Unavailable(f"Cannot listen on {host} port {port}: {reason}") from error
     listening.setblocking(False)
     return listening
