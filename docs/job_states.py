@@ -19,8 +19,8 @@ def chart() -> str:
         [
             "# The life of a job",
             "",
-            "Written by `make contracts` from `TRANSITIONS` in `src/photochanger/domain/job.py`; a test compares"
-            " them.",
+            "Written by `make contracts` from `TRANSITIONS` in `src/photochanger/domain/job.py`;"
+            " a test compares them.",
             "",
             "```mermaid",
             "stateDiagram-v2",

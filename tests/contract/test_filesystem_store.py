@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from photochanger.adapters import filesystem
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.testing.media_store import MediaStoreContract
 
@@ -33,5 +32,5 @@ class TestFilesystemMediaStore(MediaStoreContract):
             room -= len(data)
             return write(descriptor, data)
 
-        monkeypatch.setattr(filesystem.os, "write", write_while_there_is_room)
+        monkeypatch.setattr(os, "write", write_while_there_is_room)
         return store

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from psycopg.conninfo import conninfo_to_dict
 
 from photochanger.domain.job import Job, JobState, parse_job_id
 from photochanger.domain.operation import ParameterValue
@@ -29,6 +32,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
+
+
+def as_url(dsn: str) -> str:
+    """Return the connection string as the URL that an operator would write."""
+    parts = conninfo_to_dict(dsn)
+    query = urlencode({name: value for name, value in parts.items() if name in {"host", "port"}})
+    return f"postgresql://{quote(str(parts['user']))}@/{parts['dbname']}?{query}"
 
 
 async def eventually(look: Callable[[], Awaitable[T]], *, within_sec: float = 30.0) -> T:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ HOST = "127.0.0.1"
 PATIENCE_SEC = 10
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LARGE_BYTES = 20_000_000
+SMALL_BYTES = 60_000
+"""Less than what a transport buffers before it says that it is full."""
 
 
 @pytest.fixture(
@@ -67,6 +71,8 @@ class TinyApplication:
             await self._tell_all(receive)
         elif path == "/large":
             await self._answer(send, 200, bytes(LARGE_BYTES))
+        elif path == "/small":
+            await self._answer(send, 200, bytes(SMALL_BYTES))
         else:
             more, total = True, 0
             while more:
@@ -305,6 +311,12 @@ class TestClientsThatLeave:
 
             assert received(client) < LARGE_BYTES
 
+    async def test_a_client_that_does_not_read_the_rest_of_its_answer_is_dropped(self, house: House) -> None:
+        with unread(house.port, post("/small", 0)) as client:
+            await within(house.lost.get())
+
+            assert received(client) < SMALL_BYTES
+
 
 def unread(port: int, request: bytes) -> socket.socket:
     """Send a request whose answer is not read; the kernel shall hold little of it."""
@@ -325,6 +337,22 @@ def received(client: socket.socket) -> int:
 
 
 class TestLifeOfTheServer:
+    async def test_a_second_process_cannot_listen_on_the_port(self, house: House) -> None:
+        code = f"from photochanger.entrypoints.http.server import listen; listen({HOST!r}, {house.port})"
+        other = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert other.returncode == 1
+        assert other.stderr.splitlines()[-1].endswith(
+            f"Unavailable: Cannot listen on {HOST} port {house.port}: Address already in use"
+        )
+
     async def test_a_host_that_is_not_ours_is_named_in_the_error(self) -> None:
         with pytest.raises(Unavailable, match=r"Cannot listen on 192\.0\.2\.1 port 80: .+"):
             listen("192.0.2.1", 80)

@@ -10,7 +10,7 @@ from dependency_injector import containers, providers
 from photochanger import __version__
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.adapters.filesystem import FilesystemMediaStore
-from photochanger.adapters.images.editor import PillowImageEditor
+from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.pool import create_pool
@@ -118,15 +118,16 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
+    media_folder = providers.Singleton(FilesystemMediaStore, environment.provided.media_dir)
     store: providers.Provider[MediaStore] = providers.Singleton(
-        _observed,
-        providers.Object(MediaStore),
-        providers.Singleton(FilesystemMediaStore, environment.provided.media_dir),
-        tracing,
-        metrics,
+        _observed, providers.Object(MediaStore), media_folder, tracing, metrics
     )
     images: providers.Provider[ImageEditor] = providers.Singleton(
-        _observed, providers.Object(ImageEditor), providers.Singleton(PillowImageEditor), tracing, metrics
+        _observed,
+        providers.Object(ImageEditor),
+        providers.Singleton(PillowImageEditor, scratch=media_folder.provided.scratch),
+        tracing,
+        metrics,
     )
     hasher: providers.Provider[PasswordHasher] = providers.Singleton(
         _observed,

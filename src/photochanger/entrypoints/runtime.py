@@ -51,6 +51,7 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
     is not touched: where its schema is not the current one, `DatabaseUnavailable` says what to do.
     """
     async with AsyncExitStack() as stack:
+        environment.data_dir.mkdir(parents=True, exist_ok=True)
         dsn = environment.database_url
         if dsn is None:
             dsn = await asyncio.to_thread(stack.enter_context, embedded_database(environment))
@@ -58,6 +59,7 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
         elif not await asyncio.to_thread(is_current, dsn):
             raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
         container = Container(environment=environment, database_url=dsn)
+        await asyncio.to_thread(container.media_folder().check)
         stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
         await container.pool().open()
         stack.push_async_callback(container.pool().close)

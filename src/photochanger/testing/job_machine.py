@@ -3,26 +3,29 @@
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from photochanger.application.ports.storage import JobReading, Verdict
+from photochanger.application.ports.storage import JobReading, JobSubmission, Verdict
 from photochanger.domain.errors import InvalidTransition
-from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobState
-from photochanger.domain.media import MediaState
+from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobId, JobResult, JobState
+from photochanger.domain.media import MediaKind, MediaState, StoredImage
 from photochanger.testing.harness import (
+    A_SLOT,
     HOUR,
-    MINUTE,
     SECOND,
     Records,
     RecordsContract,
     a_pending_job,
     a_processing_job,
-    a_submission,
+    a_slot,
+    an_image,
     failure,
+    new_id,
     present,
     success,
 )
@@ -169,55 +172,66 @@ class JobMachineContract(RecordsContract):
         assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
 
 
+_BETWEEN_DEADLINES = 0.004
+"""Seconds from one job's deadline to the next one's: about what a test machine gets through."""
+
+
 async def race_success_against_timeout(records: Records, *, rounds: int) -> Sequence[JobState]:
     """Let a worker and a waiting request end each of `rounds` jobs around its deadline; return the outcomes.
 
     Raises `AssertionError` where a job has not exactly one winner, or its files do not fit the outcome.
     """
-    seconds = 0.5 + rounds / 150
-    for _ in range(rounds):
-        await records.jobs.submit(await a_submission(records, time_left=seconds * SECOND))
-    verdicts = [await success(records) for _ in range(rounds)]
-    claimed = await records.jobs.claim(limit=rounds, lease=MINUTE)
-    assert len(claimed) == rounds, "the machine is too slow for these rounds"
-    spread = rounds / 2_000
-    last = max(claimed, key=lambda reading: reading.job.deadline)
-    first = min(claimed, key=lambda reading: reading.job.deadline)
-    until_first = (first.job.deadline - (await present(records, first)).now).total_seconds()
-    width = (last.job.deadline - first.job.deadline).total_seconds()
-    delays = [
-        max(0.0, until_first + width * index / rounds + random.uniform(-spread, spread))
-        for index in range(rounds)
+    payloads, results, previews = [[an_image() for _ in range(rounds)] for _ in range(3)]
+    await records.media.intend(
+        [
+            *((image.media_id, MediaKind.PAYLOAD) for image in payloads),
+            *((image.media_id, MediaKind.RESULT) for image in results),
+            *((image.media_id, MediaKind.PREVIEW) for image in previews),
+        ],
+        slot_id=A_SLOT,
+        ttl=HOUR,
+    )
+    for index, payload in enumerate(payloads):
+        time_left = 1 + rounds / 250 + index * _BETWEEN_DEADLINES
+        await records.jobs.submit(_plain_submission(payload, time_left * SECOND))
+    claimed = await records.jobs.claim(limit=rounds, lease=HOUR)
+    assert len(claimed) == rounds, "the machine is too slow for so many rounds at once"
+    verdicts = [
+        Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=JobResult(image=image, preview=preview))
+        for image, preview in zip(results, previews, strict=True)
     ]
-    return await asyncio.gather(
-        *(
-            _one_race(records, reading, verdict, delay)
-            for reading, verdict, delay in zip(claimed, verdicts, delays, strict=True)
-        )
+    return await asyncio.gather(*map(_race, itertools.repeat(records), claimed, verdicts))
+
+
+def _plain_submission(payload: StoredImage, time_left: timedelta) -> JobSubmission:
+    return JobSubmission(
+        job_id=JobId(new_id()), slot=a_slot(), payload=payload, time_left=time_left, retention=HOUR
     )
 
 
-async def _one_race(records: Records, claimed: JobReading, verdict: Verdict, delay: float) -> JobState:
+async def _race(records: Records, claimed: JobReading, verdict: Verdict) -> JobState:
+    deadline = time.monotonic() + claimed.seconds_to_deadline
+    job_id, fence = claimed.job.job_id, claimed.job.fence
+
     async def work() -> JobReading | None:
-        await asyncio.sleep(delay)
-        return await records.jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
+        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.02, 0.005))
+        return await records.jobs.finalize(job_id, verdict, fence=fence)
 
     async def wait() -> JobReading:
-        await asyncio.sleep(max(0.0, delay - 0.002))
+        await asyncio.sleep(deadline - time.monotonic() - 0.002)
         while True:
-            [reading] = await records.jobs.expire([claimed.job.job_id])
+            [reading] = await records.jobs.expire([job_id])
             if reading.job.is_finalized:
                 return reading
             await asyncio.sleep(max(0.001, reading.seconds_to_deadline))
 
     completed, seen = await asyncio.gather(work(), wait())
-    final = (await present(records, claimed)).job
-    assert seen.job == final
-    assert final.state is (JobState.FAILED_TIMEOUT if completed is None else JobState.COMPLETED)
-    assert final.finalized_at is not None
-    assert (final.finalized_at < final.deadline) == (completed is not None)
+    assert completed is None or completed.job == seen.job
+    assert seen.job.state is (JobState.FAILED_TIMEOUT if completed is None else JobState.COMPLETED)
+    assert seen.job.finalized_at is not None
+    assert (seen.job.finalized_at < seen.job.deadline) == (completed is not None)
     assert verdict.result is not None
     media = await records.media.get(verdict.result.image.media_id)
     assert media is not None
     assert media.state is (MediaState.PENDING if completed is None else MediaState.STORED)
-    return final.state
+    return seen.job.state

@@ -15,6 +15,7 @@ from photochanger.application.ports.storage import (
 )
 from photochanger.domain.errors import IdempotencyKeyReused, InvalidTransition
 from photochanger.domain.job import Job, JobEvent, JobId, JobResult
+from photochanger.domain.retention import has_passed
 
 
 class MemoryJobRepository(JobRepository):
@@ -65,9 +66,16 @@ class MemoryJobRepository(JobRepository):
         for job in self._records.unfinished():
             if len(claimed) >= limit:
                 break
+            if self._is_leased(job):
+                continue
             if (after := self._change(job.job_id, JobEvent.CLAIMED, lease=lease)) is not None:
                 claimed.append(self._records.reading(after))
         return claimed
+
+    def _is_leased(self, job: Job) -> bool:
+        """Say so cheaply of the many that are under way; the table has the last word on all others."""
+        expires_at = job.lease_expires_at
+        return expires_at is not None and not has_passed(expires_at, now=self._records.clock.now())
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
         """Extend the lease, if it is still the caller's."""

@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from typing import Final
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
-from photochanger.adapters.postgres.transitions import CLOCK, UNFINISHED, allows, change
+from photochanger.adapters.postgres.transitions import (
+    LOCKED_COLUMNS,
+    STATEMENT_TIME,
+    UNFINISHED,
+    change,
+    condition,
+    locked,
+    rows_of,
+)
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import JobEvent
 from photochanger.domain.media import MediaState
@@ -99,35 +107,63 @@ GET_BY_KEY: Final = (
     .as_bytes()
 )
 
+_CLAIMABLE: Final = SQL(", ").join(
+    SQL("""
+    {name} AS MATERIALIZED (
+        SELECT {columns} FROM job WHERE {condition} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )""").format(
+        name=Identifier(f"claimable_{row.source.value}"),
+        columns=LOCKED_COLUMNS,
+        condition=condition(row, now=STATEMENT_TIME),
+    )
+    for row in rows_of(JobEvent.CLAIMED)
+)
+"""For each state that a job can be claimed in, the first candidates, each found in an index of its own."""
+
+_FIRST_OF_THEM: Final = SQL("locked AS MATERIALIZED ({} ORDER BY seq LIMIT %(limit)s)").format(
+    SQL(" UNION ALL ").join(
+        SQL("SELECT * FROM {}").format(Identifier(f"claimable_{row.source.value}"))
+        for row in rows_of(JobEvent.CLAIMED)
+    )
+)
+
 CLAIM: Final = (
-    SQL("WITH {change} SELECT * FROM changed ORDER BY seq")
+    SQL("WITH {claimable}, {locked}, {change} SELECT * FROM changed ORDER BY seq")
     .format(
-        change=change(
-            JobEvent.CLAIMED,
-            which=SQL("{} AND {} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED").format(
-                UNFINISHED, allows(JobEvent.CLAIMED, now=CLOCK)
-            ),
-            returning=SQL("job.seq, {}").format(_COLUMNS),
-        )
+        claimable=_CLAIMABLE,
+        locked=_FIRST_OF_THEM,
+        change=change(JobEvent.CLAIMED, returning=SQL("job.seq, {}").format(_COLUMNS)),
     )
     .as_bytes()
 )
 
 IS_ANYTHING_CLAIMABLE: Final = (
-    SQL("SELECT EXISTS (SELECT FROM job WHERE {} AND {}) AS claimable")
-    .format(UNFINISHED, allows(JobEvent.CLAIMED, now=CLOCK))
+    SQL("SELECT {} AS claimable")
+    .format(
+        SQL(" OR ").join(
+            SQL("EXISTS (SELECT FROM job WHERE {})").format(condition(row, now=STATEMENT_TIME))
+            for row in rows_of(JobEvent.CLAIMED)
+        )
+    )
     .as_bytes()
 )
 
 RENEW: Final = (
-    SQL("WITH {} SELECT seq FROM changed")
-    .format(change(JobEvent.RENEWED, which=_THE_JOB, returning=SQL("job.seq")))
+    SQL("WITH {}, {} SELECT seq FROM changed")
+    .format(
+        locked(JobEvent.RENEWED, which=_THE_JOB),
+        change(JobEvent.RENEWED, returning=SQL("job.seq")),
+    )
     .as_bytes()
 )
 
 RELEASE: Final = (
-    SQL("WITH {} SELECT seq, {} FROM changed")
-    .format(change(JobEvent.RELEASED, which=_THE_JOB, returning=SQL("job.seq")), _PENDING)
+    SQL("WITH {}, {} SELECT seq, {} FROM changed")
+    .format(
+        locked(JobEvent.RELEASED, which=_THE_JOB),
+        change(JobEvent.RELEASED, returning=SQL("job.seq")),
+        _PENDING,
+    )
     .as_bytes()
 )
 
@@ -135,14 +171,14 @@ RELEASE: Final = (
 def _finalize(event: JobEvent) -> bytes:
     return (
         SQL("""
-        WITH {images}, {change}, {store_result}, {condemn}
+        WITH {images}, {locked}, {change}, {store_result}, {condemn}
         SELECT EXISTS (SELECT FROM allowed) AS was_allowed, told.*
         FROM (SELECT) AS always LEFT JOIN (SELECT changed.*, {notify} FROM changed) AS told ON true""")
         .format(
             images=_IMAGES,
+            locked=locked(event, which=_THE_JOB),
             change=change(
                 event,
-                which=_THE_JOB,
                 returning=SQL("{}, job.result_expires_at").format(_COLUMNS),
                 only_if=_ALL_ANNOUNCED,
             ),
@@ -162,9 +198,10 @@ FINALIZE: Final[Mapping[JobEvent, bytes]] = {
 
 def _expire(which: Composable) -> bytes:
     return (
-        SQL("WITH {change}, {condemn} SELECT changed.*, {notify} FROM changed")
+        SQL("WITH {locked}, {change}, {condemn} SELECT changed.*, {notify} FROM changed")
         .format(
-            change=change(JobEvent.DEADLINE_PASSED, which=which, returning=_COLUMNS),
+            locked=locked(JobEvent.DEADLINE_PASSED, which=which),
+            change=change(JobEvent.DEADLINE_PASSED, returning=_COLUMNS),
             condemn=_CONDEMN_PAYLOAD,
             notify=_FINALIZED,
         )
@@ -175,8 +212,7 @@ def _expire(which: Composable) -> bytes:
 EXPIRE: Final = _expire(SQL("job_id = ANY(%(job_ids)s) ORDER BY seq FOR UPDATE"))
 
 EXPIRE_OVERDUE: Final = _expire(
-    # Unlike clock_timestamp(), statement_timestamp() can be looked up in an index; the judgement comes after.
-    SQL(
-        "{} AND deadline <= statement_timestamp() ORDER BY deadline LIMIT %(limit)s FOR UPDATE SKIP LOCKED"
-    ).format(UNFINISHED)
+    SQL("{} AND deadline <= {} ORDER BY deadline LIMIT %(limit)s FOR UPDATE SKIP LOCKED").format(
+        UNFINISHED, STATEMENT_TIME
+    )
 )

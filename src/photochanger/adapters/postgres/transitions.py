@@ -36,13 +36,17 @@ GUARDS: Final[Mapping[Guard, SQL]] = {
     Guard.CLAIMS_LEFT: SQL("fence < {max_claims}"),
 }
 
-CLOCK: Final = SQL("clock_timestamp()")
+STATEMENT_TIME: Final = SQL("statement_timestamp()")
+"""When the statement began. It finds candidates: unlike the clock, it can be looked up in an index."""
+
 _JUDGED_AT: Final = SQL("now")
 
 UNFINISHED: Final = SQL("state IN ({})").format(
     SQL(", ").join(Literal(state.value) for state in JobState if state not in FINAL_STATES)
 )
-"""The condition of the partial indexes; a statement that repeats it is served by them."""
+"""The condition of the index by deadline; a statement that repeats it is served by it."""
+
+LOCKED_COLUMNS: Final = SQL("seq, state, fence, deadline, lease_expires_at, started_at, created_at")
 
 _ALWAYS: Final = SQL("true")
 _AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
@@ -67,32 +71,36 @@ def rows_of(event: JobEvent) -> tuple[Transition, ...]:
     return tuple(row for row in TRANSITIONS if row.event is event)
 
 
-def allows(event: JobEvent, *, now: Composable = _JUDGED_AT) -> Composed:
-    """Return the condition under which the table lets `event` happen to a row at `now`."""
-    conditions = []
-    for row in rows_of(event):
-        guards = [
-            GUARDS[guard].format(now=now, max_claims=Literal(MAX_CLAIMS)) for guard in sorted(row.guards)
-        ]
-        source = SQL("state = {}").format(Literal(row.source.value))
-        conditions.append(SQL("({})").format(SQL(" AND ").join([source, *guards])))
-    return SQL("({})").format(SQL(" OR ").join(conditions))
+def condition(row: Transition, *, now: Composable = _JUDGED_AT) -> Composed:
+    """Return the condition under which one row of the table applies at `now`."""
+    guards = [GUARDS[guard].format(now=now, max_claims=Literal(MAX_CLAIMS)) for guard in sorted(row.guards)]
+    source = SQL("state = {}").format(Literal(row.source.value))
+    return SQL("({})").format(SQL(" AND ").join([source, *guards]))
 
 
-def change(
-    event: JobEvent, *, which: Composable, returning: Composable, only_if: Composable = _ALWAYS
-) -> Composed:
-    """Return the common table expressions that let `event` happen to the jobs that `which` selects.
+def locked(event: JobEvent, *, which: Composable) -> Composed:
+    """Return the expression `locked` over the jobs that `which` selects, among those the event can happen to.
 
-    `which` follows WHERE and may order, limit and skip; the rows are locked. `changed` holds the columns
-    `returning` and `now`, the moment of each change. `only_if` is a further condition that needs no lock.
+    `which` follows WHERE; it may order, limit and skip, and says how to lock.
     """
-    sources = SQL(", ").join(Literal(row.source.value) for row in rows_of(event))
     return SQL("""
         locked AS MATERIALIZED (
-            SELECT seq, state, fence, deadline, lease_expires_at, started_at, created_at
-            FROM job WHERE state IN ({sources}) AND {which}
-        ), judged AS MATERIALIZED (
+            SELECT {columns} FROM job WHERE state IN ({sources}) AND {which}
+        )""").format(
+        columns=LOCKED_COLUMNS,
+        sources=SQL(", ").join(Literal(row.source.value) for row in rows_of(event)),
+        which=which,
+    )
+
+
+def change(event: JobEvent, *, returning: Composable, only_if: Composable = _ALWAYS) -> Composed:
+    """Return the common table expressions that let `event` happen to the jobs in `locked`.
+
+    `changed` holds the columns `returning` and `now`, the moment of each change. `only_if` is a further
+    condition that needs no lock.
+    """
+    return SQL("""
+        judged AS MATERIALIZED (
             SELECT *, clock_timestamp() AS now FROM locked
         ), allowed AS MATERIALIZED (
             SELECT * FROM judged WHERE {allowed}
@@ -101,9 +109,7 @@ def change(
             FROM allowed WHERE job.seq = allowed.seq AND {only_if}
             RETURNING {returning}, allowed.now
         )""").format(
-        sources=sources,
-        which=which,
-        allowed=allows(event),
+        allowed=SQL(" OR ").join(condition(row) for row in rows_of(event)),
         target=_target(event),
         effects=_effects(event),
         only_if=only_if,

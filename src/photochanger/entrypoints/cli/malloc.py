@@ -11,8 +11,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TOP_PAD_": str(16 << 20),
 }
-"""By default glibc gives buffers of 256 KB and more back to the kernel and fetches them again for every chunk:
-half as many bytes a second come in (benchmarks/README.md, ASGI servers)."""
+"""By default glibc gives large buffers back to the kernel and fetches them again for every chunk: a third
+fewer bytes a second come in (benchmarks/README.md, ASGI servers)."""
 
 
 def restart_with_settings() -> None:

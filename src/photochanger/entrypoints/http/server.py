@@ -1,6 +1,6 @@
 """The HTTP server: uvicorn as one task among others, with the patience that it lacks below ASGI.
 
-Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/asgi_servers.py.
+Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/README.md.
 """
 
 import asyncio
@@ -75,13 +75,18 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._write_timer is None:
-            # abort, for close would wait until the client has read
-            self._write_timer = self.loop.call_later(self.write_timeout_sec, self.transport.abort)
+        self._arm_write()
 
     def resume_writing(self) -> None:
         self._disarm_write()
         super().resume_writing()
+        if self._is_idle:
+            self._arm_write()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._arm_write()  # for the rest, which is too little to be paused for
 
     @property
     def _is_idle(self) -> bool:
@@ -102,10 +107,19 @@ class GuardedProtocol(HttpToolsProtocol):
             )
         self.transport.close()
 
+    def _write_expired(self) -> None:
+        self._write_timer = None
+        if self.flow.write_paused or (self._is_idle and self.transport.get_write_buffer_size()):
+            self.transport.abort()  # close would wait until the client has read
+
     def _disarm_head(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _arm_write(self) -> None:
+        self._disarm_write()
+        self._write_timer = self.loop.call_later(self.write_timeout_sec, self._write_expired)
 
     def _disarm_write(self) -> None:
         if self._write_timer is not None:
@@ -165,6 +179,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise Unavailable(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+        reason = str(error.strerror).partition(" (while attempting")[0]  # Python says the address once more
+        raise Unavailable(f"Cannot listen on {host} port {port}: {reason}") from error
     listening.setblocking(False)
     return listening

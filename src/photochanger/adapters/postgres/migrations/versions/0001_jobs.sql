@@ -71,8 +71,10 @@ CREATE TABLE job (
         started_at >= created_at AND finalized_at >= coalesce(started_at, created_at))
 );
 
--- The queue: what a claim walks, in the order of submission, however many old jobs there are.
-CREATE INDEX job_unfinished_by_seq ON job (seq) WHERE state IN ('pending', 'processing');
+-- The queue: what a claim walks, however many old jobs there are, and however many are under way.
+CREATE INDEX job_pending_by_seq ON job (seq) WHERE state = 'pending';
+
+CREATE INDEX job_processing_by_lease ON job (lease_expires_at) WHERE state = 'processing';
 
 CREATE INDEX job_unfinished_by_deadline ON job (deadline) WHERE state IN ('pending', 'processing');
 

@@ -1,0 +1,98 @@
+"""The adapters that the contract suites are run on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+import pytest
+
+from photochanger.adapters.memory import ManualClock, MemoryStorage
+from photochanger.adapters.postgres import (
+    PostgresJobRepository,
+    PostgresMediaRegistry,
+    PostgresSettingsRepository,
+    PostgresSignals,
+    PostgresSlotRepository,
+    create_pool,
+)
+from photochanger.adapters.postgres.pool import Pool
+from photochanger.application.signal_hub import SignalHub
+
+_CLEAR: Final = """
+    TRUNCATE job, media_object;
+    UPDATE setting SET document = '{}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
+    UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
+        version = 1, updated_at = NULL, updated_by = NULL
+    FROM slot AS DEFAULT_SLOT WHERE DEFAULT_SLOT.slot_id = 'slot-015' AND slot.version > 1;
+"""
+
+_TIME_PASSES: Final = (
+    """UPDATE job SET created_at = created_at - %(by)s, deadline = deadline - %(by)s,
+        lease_expires_at = lease_expires_at - %(by)s, started_at = started_at - %(by)s,
+        finalized_at = finalized_at - %(by)s""",
+    """UPDATE media_object SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s,
+        offer_at = offer_at - %(by)s""",
+)
+
+
+class MemoryRecordsHarness(MemoryStorage):
+    """Memory, with a clock that stands still between the leaps of a test."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        super().__init__(self.clock)
+
+    async def time_passes(self, by: timedelta) -> None:
+        """Set the clock forward."""
+        self.clock.advance(by)
+
+
+class PostgresRecordsHarness:
+    """PostgreSQL, where time passes by setting everything that is stored back."""
+
+    def __init__(self, pool: Pool, hub: SignalHub) -> None:
+        self._pool = pool
+        self.signals = hub
+        self.jobs = PostgresJobRepository(pool, hub)
+        self.media = PostgresMediaRegistry(pool)
+        self.slots = PostgresSlotRepository(pool, hub)
+        self.settings = PostgresSettingsRepository(pool, hub)
+
+    async def time_passes(self, by: timedelta) -> None:
+        """Set every stored moment back."""
+        async with self._pool.connection() as connection:
+            for statement in _TIME_PASSES:
+                await connection.execute(statement, {"by": by})
+
+
+@pytest.fixture
+def memory_records() -> MemoryRecordsHarness:
+    """Return fresh records in memory."""
+    return MemoryRecordsHarness()
+
+
+@pytest.fixture
+async def postgres_pool(worker_database: str) -> AsyncIterator[Pool]:
+    """Return an open pool on an empty database."""
+    async with create_pool(worker_database, min_size=1, max_size=8, timeout_sec=30) as pool:
+        async with pool.connection() as connection:
+            await connection.execute(_CLEAR)
+        yield pool
+
+
+@pytest.fixture
+def postgres_records(postgres_pool: Pool) -> PostgresRecordsHarness:
+    """Return fresh records in PostgreSQL, announced in this process."""
+    return PostgresRecordsHarness(postgres_pool, SignalHub())
+
+
+@pytest.fixture
+async def postgres_signals(worker_database: str) -> AsyncIterator[PostgresSignals]:
+    """Return signals that arrive through the database."""
+    signals = PostgresSignals(worker_database, SignalHub())
+    await signals.start()
+    assert signals.is_listening
+    await asyncio.sleep(0)
+    yield signals
+    await signals.stop()

@@ -1,0 +1,103 @@
+"""The in-memory adapters, held to the contracts."""
+
+import pytest
+
+from photochanger.adapters.memory import (
+    FastPasswordHasherForTests,
+    ManualClock,
+    MemoryMediaStore,
+    MemoryStorage,
+)
+from photochanger.adapters.system_clock import SystemClock
+from photochanger.application.ports import Clock, MediaStore, PasswordHasher, Signals, Topic
+from photochanger.application.signal_hub import SignalHub
+from photochanger.testing.auth import PasswordHasherContract
+from photochanger.testing.clock import ClockContract
+from photochanger.testing.harness import Records
+from photochanger.testing.jobs import JobRepositoryContract
+from photochanger.testing.media_registry import MediaRegistryContract
+from photochanger.testing.media_store import MediaStoreContract
+from photochanger.testing.signals import Announce, SignalsContract
+from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+
+
+class _OnTheSystemsClock(MemoryStorage):
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+
+    async def time_passes(self, by: object) -> None:
+        raise NotImplementedError
+
+
+class TestMemoryJobs(JobRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+    @pytest.fixture
+    def racing_records(self) -> Records:
+        return _OnTheSystemsClock()
+
+
+class TestMemoryMedia(MediaRegistryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemorySlots(SlotRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemorySettings(SettingsRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryMediaStore(MediaStoreContract):
+    @pytest.fixture
+    def store(self) -> MediaStore:
+        return MemoryMediaStore()
+
+    @pytest.fixture
+    def full_store(self) -> MediaStore:
+        return MemoryMediaStore(capacity_bytes=1_000_000)
+
+
+class TestSignalHub(SignalsContract):
+    @pytest.fixture
+    def signals(self) -> SignalHub:
+        return SignalHub()
+
+    @pytest.fixture
+    def announce(self, signals: Signals) -> Announce:
+        assert isinstance(signals, SignalHub)
+        hub = signals
+
+        async def announce(topic: Topic, subject: str) -> None:
+            hub.announce(topic, subject)
+
+        return announce
+
+
+class TestFastPasswordHasher(PasswordHasherContract):
+    @pytest.fixture
+    def hasher(self) -> PasswordHasher:
+        return FastPasswordHasherForTests()
+
+
+class TestManualClock(ClockContract):
+    follows_event_loop = False
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return ManualClock()
+
+
+class TestSystemClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return SystemClock()

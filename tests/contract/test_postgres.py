@@ -1,0 +1,70 @@
+"""The PostgreSQL adapters, held to the contracts."""
+
+import psycopg
+import pytest
+
+from photochanger.adapters.postgres import PostgresSignals
+from photochanger.application.ports import Signals, Topic
+from photochanger.testing.harness import Records
+from photochanger.testing.jobs import JobRepositoryContract
+from photochanger.testing.media_registry import MediaRegistryContract
+from photochanger.testing.signals import Announce, SignalsContract
+from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+
+
+class TestPostgresJobs(JobRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresMedia(MediaRegistryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresSlots(SlotRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresSettings(SettingsRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresSignals(SignalsContract):
+    """Signals of another process: they come by NOTIFY alone."""
+
+    @pytest.fixture
+    async def signals(self, postgres_signals: PostgresSignals) -> Signals:
+        return postgres_signals
+
+    @pytest.fixture
+    def announce(self, worker_database: str) -> Announce:
+        async def announce(topic: Topic, subject: str) -> None:
+            async with await psycopg.AsyncConnection.connect(worker_database, autocommit=True) as other:
+                await other.execute("SELECT pg_notify('photochanger', %s)", [f"{topic.value}:{subject}"])
+
+        return announce
+
+
+class TestLocalAnnouncements(SignalsContract):
+    """Signals of the same process: they do not wait for the database."""
+
+    @pytest.fixture
+    async def signals(self, postgres_signals: PostgresSignals) -> Signals:
+        return postgres_signals
+
+    @pytest.fixture
+    def announce(self, signals: Signals) -> Announce:
+        assert isinstance(signals, PostgresSignals)
+        here = signals
+
+        async def announce(topic: Topic, subject: str) -> None:
+            here.announce_locally(topic, subject)
+
+        return announce

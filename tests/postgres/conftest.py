@@ -1,0 +1,30 @@
+"""A pool on the worker's database, emptied."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from photochanger.adapters.postgres import PostgresJobRepository, PostgresMediaRegistry, create_pool
+from photochanger.adapters.postgres.pool import Pool
+from photochanger.application.signal_hub import SignalHub
+
+
+@pytest.fixture
+async def pool(worker_database: str) -> AsyncIterator[Pool]:
+    """Return an open pool on an empty database."""
+    async with create_pool(worker_database, min_size=1, max_size=8, timeout_sec=30) as pool:
+        async with pool.connection() as connection:
+            await connection.execute("TRUNCATE job, media_object")
+        yield pool
+
+
+@pytest.fixture
+def jobs(pool: Pool) -> PostgresJobRepository:
+    """Return the job repository."""
+    return PostgresJobRepository(pool, SignalHub())
+
+
+@pytest.fixture
+def media(pool: Pool) -> PostgresMediaRegistry:
+    """Return the media registry."""
+    return PostgresMediaRegistry(pool)

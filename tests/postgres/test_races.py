@@ -1,0 +1,86 @@
+"""Ten thousand rounds: in every one exactly one winner, and no job left behind."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from photochanger.adapters.memory import MemoryStorage
+from photochanger.adapters.postgres import (
+    PostgresJobRepository,
+    PostgresMediaRegistry,
+    PostgresSettingsRepository,
+    PostgresSlotRepository,
+)
+from photochanger.adapters.postgres.pool import Pool
+from photochanger.adapters.system_clock import SystemClock
+from photochanger.application.ports import Topic
+from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.job import JobState
+from photochanger.testing.harness import HOUR, Records, a_submission
+from photochanger.testing.job_machine import race_success_against_timeout
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+class _RealTime:
+    async def time_passes(self, by: timedelta) -> None:
+        raise NotImplementedError
+
+
+class _Memory(MemoryStorage, _RealTime):
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+
+
+class _Postgres(_RealTime):
+    def __init__(self, pool: Pool) -> None:
+        self.signals = SignalHub()
+        self.jobs = PostgresJobRepository(pool, self.signals)
+        self.media = PostgresMediaRegistry(pool)
+        self.slots = PostgresSlotRepository(pool, self.signals)
+        self.settings = PostgresSettingsRepository(pool, self.signals)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def records(request: pytest.FixtureRequest, pool: Pool) -> Records:
+    return _Memory() if request.param == "memory" else _Postgres(pool)
+
+
+async def test_ten_thousand_races_of_success_and_timeout_have_one_winner_each(records: Records) -> None:
+    outcomes: Counter[JobState] = Counter()
+    for _ in range(10):
+        outcomes.update(await race_success_against_timeout(records, rounds=1_000))
+    assert outcomes.total() == 10_000
+    assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
+    assert min(outcomes.values()) > 500
+
+
+async def test_no_job_is_stranded_among_submitters_and_claimers(records: Records) -> None:
+    """Each claimer sleeps until it is woken, claims once, and sleeps again; there is no poll."""
+    total, workers = 4_000, 8
+    claimed: list[str] = []
+    done = asyncio.Event()
+
+    async def work() -> None:
+        with records.signals.subscribe(Topic.JOB_PENDING) as subscription:
+            while not done.is_set():
+                await subscription.wait(30)
+                while readings := await records.jobs.claim(limit=1, lease=HOUR):
+                    claimed.extend(reading.job.job_id for reading in readings)
+                if len(claimed) == total:
+                    done.set()
+
+    async def submit() -> None:
+        for _ in range(total // workers):
+            await records.jobs.submit(await a_submission(records, time_left=HOUR))
+
+    claimers = [asyncio.create_task(work()) for _ in range(workers)]
+    await asyncio.gather(*(submit() for _ in range(workers)))
+    async with asyncio.timeout(15):
+        await done.wait()
+    for claimer in claimers:
+        claimer.cancel()
+    await asyncio.gather(*claimers, return_exceptions=True)
+    assert len(claimed) == len(set(claimed)) == total
