@@ -427,11 +427,14 @@ class TestJson:
         answer = await exchange(port, post(photo_form(PHOTO), headers={"Accept": accept}))
         assert (answer.status, answer["content-type"]) == (200, expected)
 
-    async def test_another_wish_is_refused(self, port: int) -> None:
-        request = post(
-            photo_form(PHOTO), f"/ingest/{SLOT}?inline=yes", headers={"Accept": "application/json"}
-        )
-        problem(await exchange(port, request), 400, "invalid_request")
+    @pytest.mark.parametrize("wish", ["yes", "", "TRUE"])
+    async def test_another_wish_is_refused_before_there_is_a_job(
+        self, system: System, port: int, wish: str
+    ) -> None:
+        in_form = post(form(SECRET, part("inline", wish.encode()), PICTURE))
+        for request in (in_form, post(photo_form(PHOTO), f"/ingest/{SLOT}?inline={wish}")):
+            problem(await exchange(port, request), 400, "invalid_request")
+        assert not system.storage.records.jobs
 
 
 class TestIdempotencyKey:

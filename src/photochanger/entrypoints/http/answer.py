@@ -8,10 +8,11 @@ import msgspec
 from photochanger.application.await_outcome import error_of
 from photochanger.application.ports import JobReading
 from photochanger.application.results import OpenedResult, OpenResult, opened
-from photochanger.domain.errors import InvalidRequest, PhotoChangerError
+from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.http.errors import JobFailed
-from photochanger.entrypoints.http.heads import AnyRequest, only_query
+from photochanger.entrypoints.http.heads import AnyRequest
+from photochanger.entrypoints.http.intake import Inline
 from photochanger.entrypoints.http.links import ResultLinks, result_path
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
@@ -24,10 +25,10 @@ from photochanger.entrypoints.http.timestamps import rfc3339
 
 JSON: Final = "application/json"
 
-INLINE: Final[Mapping[bytes, MediaKind | None]] = {
-    b"true": MediaKind.RESULT,
-    b"preview": MediaKind.PREVIEW,
-    b"false": None,
+_SHOWN: Final[Mapping[Inline, MediaKind | None]] = {
+    Inline.TRUE: MediaKind.RESULT,
+    Inline.PREVIEW: MediaKind.PREVIEW,
+    Inline.FALSE: None,
 }
 
 
@@ -39,15 +40,13 @@ class BoothAnswer:
         self._open_result = open_result
         self._links = links
 
-    async def __call__(
-        self, reading: JobReading, *, replayed: bool, inline: bytes | None
-    ) -> StreamedResponse:
-        """Return the answer to a job that is final; `inline` is the form's field of that name."""
+    async def __call__(self, reading: JobReading, *, replayed: bool, inline: Inline) -> StreamedResponse:
+        """Return the answer to a job that is final."""
         if error := error_of(reading.job):
             raise JobFailed.of(reading.job, error)
         try:
             if self._prefers_json():
-                return await self._json(reading, replayed=replayed, inline=self._inline(inline))
+                return await self._json(reading, replayed=replayed, shown=_SHOWN[inline])
             return await self._picture(opened(reading), replayed=replayed)
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
@@ -60,17 +59,17 @@ class BoothAnswer:
         return StreamedResponse(headers, await from_first_chunk(self._open_result.read(result)))
 
     async def _json(
-        self, reading: JobReading, *, replayed: bool, inline: MediaKind | None
+        self, reading: JobReading, *, replayed: bool, shown: MediaKind | None
     ) -> StreamedResponse:
         result = opened(reading)
         document = msgspec.json.encode(PhotoOutcome.of(result, self._links, replayed=replayed))
         headers = self._headers(result, replayed=replayed) | {"Content-Type": JSON}
-        if inline is None:
+        if shown is None:
             return StreamedResponse(headers | {"Content-Length": str(len(document))}, _just(document))
-        shown = opened(reading, inline)
+        inlined = opened(reading, shown)
         before, after = document.removesuffix(b"null}") + b'"', b'"}'
-        length = len(before) + base64_length(shown.image.file.size_bytes) + len(after)
-        chunks = await from_first_chunk(self._open_result.read(shown))
+        length = len(before) + base64_length(inlined.image.file.size_bytes) + len(after)
+        chunks = await from_first_chunk(self._open_result.read(inlined))
         return StreamedResponse(headers | {"Content-Length": str(length)}, in_base64(before, chunks, after))
 
     def _headers(self, result: OpenedResult, *, replayed: bool) -> dict[str, str]:
@@ -87,12 +86,6 @@ class BoothAnswer:
 
     def _prefers_json(self) -> bool:
         return self._request.accept.best_match(["image/jpeg", "image/png", "image/webp", JSON]) == JSON
-
-    def _inline(self, in_form: bytes | None) -> MediaKind | None:
-        wish = only_query(self._request.scope, "inline") or in_form or b"true"
-        if wish not in INLINE:
-            raise InvalidRequest("inline must be true, preview or false")
-        return INLINE[wish]
 
 
 async def _just(document: bytes) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from litestar.types import Receive, Scope
@@ -41,12 +42,23 @@ BODY_IDLE_SEC: Final = 10.0
 _KEY = re.compile(rb"[ -~]{1,255}")
 
 
+class Inline(StrEnum):
+    """What a JSON answer holds in `result_inline_base64`."""
+
+    TRUE = "true"
+    """The picture."""
+    PREVIEW = "preview"
+    """Its preview."""
+    FALSE = "false"
+    """Nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What became of a form: its job, and the booth's wish for the JSON answer."""
+    """What became of a form: its job, and the caller's wish for the JSON answer; the query's wish wins."""
 
     submitted: Submitted
-    inline: bytes | None
+    inline: Inline
 
 
 class PhotoIntake:
@@ -67,10 +79,12 @@ class PhotoIntake:
         gate = _PasswordGate(self._check_password, admission)
         await gate.show(_password_in(scope))
         idempotency_key = _idempotency_key_in(scope)
+        inline_in_query = _inline(only_query(scope, "inline"))
+        inline_in_form = None
         form = PhotoForm(_boundary_in(scope))
         _check_length(scope, admission)
         async with AsyncExitStack() as stack:
-            upload, inline = None, None
+            upload = None
             async for chunk in _body(request.receive):
                 for event in form.feed(chunk):
                     match event:
@@ -79,13 +93,13 @@ class PhotoIntake:
                         case Field(name="password"):
                             await gate.show(event.value)
                         case Field(name="inline"):
-                            inline = event.value
+                            inline_in_form = _inline(event.value)
                         case bytes() if upload is not None:
                             await upload.write(event)
             form.close()
             await gate.pass_through()
             submitted = await self._submit(upload, idempotency_key)
-        return Received(submitted=submitted, inline=inline)
+        return Received(submitted=submitted, inline=inline_in_query or inline_in_form or Inline.TRUE)
 
     async def _submit(self, upload: Upload | None, idempotency_key: str | None) -> Submitted:
         if upload is None:
@@ -146,6 +160,15 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
 def _password_in(scope: Scope) -> bytes | None:
     in_header = only_header(scope, b"x-ingest-password")
     return in_header if in_header is not None else only_query(scope, "key")
+
+
+def _inline(wish: bytes | None) -> Inline | None:
+    if wish is None:
+        return None
+    try:
+        return Inline(wish.decode("latin-1"))
+    except ValueError as error:
+        raise InvalidRequest("inline must be true, preview or false") from error
 
 
 def _idempotency_key_in(scope: Scope) -> str | None:

@@ -252,13 +252,13 @@ _FORM: Final = RequestBody(
                     "password": _field(
                         "The ingest password, unless the head has it",
                         format=cast("OpenAPIFormat", "password"),
-                        max_length=128,
                     ),
                     "inline": _field(
                         "What the JSON answer holds in `result_inline_base64`; the query wins",
                         enum=["true", "preview", "false"],
                     ),
                 },
+                property_names=Schema(min_length=1),
                 additional_properties=Schema(type=OpenAPIType.STRING, max_length=MAX_FIELD_BYTES),
             )
         )
