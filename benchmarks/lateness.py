@@ -2,8 +2,6 @@
 
 import asyncio
 
-from photochanger.testing.photos import plain_jpeg
-
 from benchmarks.harness import (
     Connection,
     configure,
@@ -14,6 +12,7 @@ from benchmarks.harness import (
     running,
     table,
 )
+from photochanger.testing.photos import plain_jpeg
 
 HELD = (100, 1000)
 TIMEOUT_SEC = 10

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from photochanger.testing.photos import jpeg_3mb
-
 from benchmarks.harness import (
     SERVER_CORE,
     Spread,
@@ -24,6 +22,7 @@ from benchmarks.harness import (
     running,
     table,
 )
+from photochanger.testing.photos import jpeg_3mb
 
 ROUNDS = 5
 ALONE, TOGETHER = 40, 120

@@ -235,7 +235,7 @@ class MediaStoreContract(AsyncContract):
             file.seek(1)
             assert file.read() == b"bc"
             name = getattr(file, "name", None)
-            assert not isinstance(name, str) or not os.path.exists(name)  # noqa: ASYNC240, PTH110
+            assert not isinstance(name, str) or not os.path.exists(name)  # noqa: PTH110
             assert await keys_of(store) == []
         assert file.closed
 

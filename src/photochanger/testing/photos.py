@@ -31,7 +31,7 @@ _STORED_BY: Final = {
 @cache
 def scene(width: int, height: int, noise: float = 0.08) -> Image.Image:
     """Return an upright RGB scene; the more `noise` (0 to 1), the larger its files. Do not change it."""
-    source = random.Random(width * 31 + height)  # noqa: S311  # the same pictures every time
+    source = random.Random(width * 31 + height)  # the same pictures every time
     blobs = Image.frombytes("RGB", (12, 8), source.randbytes(12 * 8 * 3))
     image = Image.blend(blobs.resize((width, height), Image.Resampling.BICUBIC), _grain(width, height), noise)
     draw = ImageDraw.Draw(image)
@@ -44,7 +44,7 @@ def scene(width: int, height: int, noise: float = 0.08) -> Image.Image:
 
 def _grain(width: int, height: int) -> Image.Image:
     side = 1024
-    tile = Image.frombytes("L", (side, side), random.Random(7).randbytes(side * side))  # noqa: S311
+    tile = Image.frombytes("L", (side, side), random.Random(7).randbytes(side * side))
     grain = Image.new("L", (width, height))
     for left in range(0, width, side):
         for top in range(0, height, side):
