@@ -13,7 +13,7 @@ import pytest
 from photochanger.application.ports.storage import JobReading, JobSubmission, Verdict
 from photochanger.domain.errors import InvalidTransition
 from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobId, JobResult, JobState
-from photochanger.domain.media import MediaKind, MediaState, StoredImage
+from photochanger.domain.media import MediaKind, MediaState
 from photochanger.testing.harness import (
     A_SLOT,
     HOUR,
@@ -172,41 +172,41 @@ class JobMachineContract(RecordsContract):
         assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
 
 
-_BETWEEN_DEADLINES = 0.004
-"""Seconds from one job's deadline to the next one's: about what a test machine gets through."""
-
-
-async def race_success_against_timeout(records: Records, *, rounds: int) -> Sequence[JobState]:
-    """Let a worker and a waiting request end each of `rounds` jobs around its deadline; return the outcomes.
+async def race_success_against_timeout(
+    records: Records, *, rounds: int, at_once: int = 32
+) -> Sequence[JobState]:
+    """Let a worker and a waiting request end `rounds` jobs around their deadlines; return the outcomes.
 
     Raises `AssertionError` where a job has not exactly one winner, or its files do not fit the outcome.
     """
-    payloads, results, previews = [[an_image() for _ in range(rounds)] for _ in range(3)]
+    outcomes: list[JobState] = []
+
+    async def run() -> None:
+        while len(outcomes) < rounds:
+            if (outcome := await _one_round(records)) is not None:
+                outcomes.append(outcome)
+
+    await asyncio.gather(*(run() for _ in range(at_once)))
+    return outcomes
+
+
+async def _one_round(records: Records) -> JobState | None:
+    """Submit a job, claim one, and race for it; None where the machine was too slow to claim in time."""
+    payload, image, preview = an_image(), an_image(), an_image()
+    kinds = {payload: MediaKind.PAYLOAD, image: MediaKind.RESULT, preview: MediaKind.PREVIEW}
     await records.media.intend(
-        [
-            *((image.media_id, MediaKind.PAYLOAD) for image in payloads),
-            *((image.media_id, MediaKind.RESULT) for image in results),
-            *((image.media_id, MediaKind.PREVIEW) for image in previews),
-        ],
-        slot_id=A_SLOT,
-        ttl=HOUR,
+        [(each.media_id, kind) for each, kind in kinds.items()], slot_id=A_SLOT, ttl=HOUR
     )
-    for index, payload in enumerate(payloads):
-        time_left = 1 + rounds / 250 + index * _BETWEEN_DEADLINES
-        await records.jobs.submit(_plain_submission(payload, time_left * SECOND))
-    claimed = await records.jobs.claim(limit=rounds, lease=HOUR)
-    assert len(claimed) == rounds, "the machine is too slow for so many rounds at once"
-    verdicts = [
-        Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=JobResult(image=image, preview=preview))
-        for image, preview in zip(results, previews, strict=True)
-    ]
-    return await asyncio.gather(*map(_race, itertools.repeat(records), claimed, verdicts))
-
-
-def _plain_submission(payload: StoredImage, time_left: timedelta) -> JobSubmission:
-    return JobSubmission(
-        job_id=JobId(new_id()), slot=a_slot(), payload=payload, time_left=time_left, retention=HOUR
+    await records.jobs.submit(
+        JobSubmission(
+            job_id=JobId(new_id()), slot=a_slot(), payload=payload, time_left=SECOND / 5, retention=HOUR
+        )
     )
+    claimed = await records.jobs.claim(limit=1, lease=HOUR)
+    if not claimed:
+        return None
+    result = JobResult(image=image, preview=preview)
+    return await _race(records, claimed[0], Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=result))
 
 
 async def _race(records: Records, claimed: JobReading, verdict: Verdict) -> JobState:
@@ -214,7 +214,7 @@ async def _race(records: Records, claimed: JobReading, verdict: Verdict) -> JobS
     job_id, fence = claimed.job.job_id, claimed.job.fence
 
     async def work() -> JobReading | None:
-        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.02, 0.005))
+        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.06, 0.01))
         return await records.jobs.finalize(job_id, verdict, fence=fence)
 
     async def wait() -> JobReading:

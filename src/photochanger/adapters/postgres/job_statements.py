@@ -9,15 +9,15 @@ from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
     LOCKED_COLUMNS,
-    STATEMENT_TIME,
+    LOOKUPS,
     UNFINISHED,
+    candidate,
     change,
-    condition,
     locked,
     rows_of,
 )
 from photochanger.application.ports.signals import Topic
-from photochanger.domain.job import JobEvent
+from photochanger.domain.job import Guard, JobEvent
 from photochanger.domain.media import MediaState
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
@@ -37,12 +37,8 @@ _CONDEMN_PAYLOAD: Final = SQL("""
     stored=Literal(MediaState.STORED.value),
 )
 
-_IMAGES: Final = SQL("""
-    image AS (
-        SELECT * FROM unnest(
-            %(media_ids)s::text[], %(image_types)s::text[], %(sizes)s::bigint[], %(hashes)s::text[]
-        ) AS image (media_id, image_type, size_bytes, sha256)
-    ), announced AS MATERIALIZED (
+_ANNOUNCED: Final = SQL("""
+    announced AS MATERIALIZED (
         SELECT media_id FROM media_object
         WHERE media_id = ANY(%(media_ids)s::text[]) AND state = {pending}
         ORDER BY media_id FOR UPDATE
@@ -52,20 +48,27 @@ _ALL_ANNOUNCED: Final = SQL("(SELECT count(*) FROM announced) = cardinality(%(me
 
 
 def _store_images(*, owner: Composable, until: Composable) -> Composable:
+    """Mark the images' rows as stored, to live until `until`.
+
+    Values are picked out of arrays, because a join with them may read the whole table: the plan is made while
+    the table is small, and kept.
+    """
     return SQL("""
     stored AS (
         UPDATE media_object SET
             state = {stored}, expires_at = {until}, offer_at = {until},
-            image_type = image.image_type, size_bytes = image.size_bytes, sha256 = image.sha256
-        FROM image, {owner}
-        WHERE media_object.media_id = image.media_id
+            image_type = (%(image_types)s::text[])[array_position(%(media_ids)s::text[], media_id)],
+            size_bytes = (%(sizes)s::bigint[])[array_position(%(media_ids)s::text[], media_id)],
+            sha256 = (%(hashes)s::text[])[array_position(%(media_ids)s::text[], media_id)]
+        FROM {owner}
+        WHERE media_id = ANY(%(media_ids)s::text[])
     )""").format(stored=Literal(MediaState.STORED.value), until=until, owner=owner)
 
 
 SUBMIT: Final = (
     SQL("""
-    WITH {images}, moment AS MATERIALIZED (
-        SELECT clock_timestamp() AS now FROM announced
+    WITH {announced}, moment AS MATERIALIZED (
+        SELECT media_id, clock_timestamp() AS now FROM announced
     ), changed AS (
         INSERT INTO job (
             job_id, slot_id, slot_version, configuration, payload_id, content_hash,
@@ -73,13 +76,13 @@ SUBMIT: Final = (
         SELECT
             %(job_id)s, %(slot_id)s, %(slot_version)s, %(configuration)s::jsonb, media_id, %(content_hash)s,
             now, now + %(time_left)s, %(retention)s, %(source)s, %(idempotency_key)s, %(trace_context)s
-        FROM moment, image
+        FROM moment
         ON CONFLICT (slot_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING {columns}, created_at AS now
     ), {store_payload}
     SELECT changed.*, {notify} FROM changed""")
     .format(
-        images=_IMAGES,
+        announced=_ANNOUNCED,
         columns=_COLUMNS,
         store_payload=_store_images(owner=SQL("changed"), until=SQL("changed.deadline + changed.retention")),
         notify=_PENDING,
@@ -114,7 +117,7 @@ _CLAIMABLE: Final = SQL(", ").join(
     )""").format(
         name=Identifier(f"claimable_{row.source.value}"),
         columns=LOCKED_COLUMNS,
-        condition=condition(row, now=STATEMENT_TIME),
+        condition=candidate(row),
     )
     for row in rows_of(JobEvent.CLAIMED)
 )
@@ -141,7 +144,7 @@ IS_ANYTHING_CLAIMABLE: Final = (
     SQL("SELECT {} AS claimable")
     .format(
         SQL(" OR ").join(
-            SQL("EXISTS (SELECT FROM job WHERE {})").format(condition(row, now=STATEMENT_TIME))
+            SQL("EXISTS (SELECT FROM job WHERE {})").format(candidate(row))
             for row in rows_of(JobEvent.CLAIMED)
         )
     )
@@ -171,11 +174,11 @@ RELEASE: Final = (
 def _finalize(event: JobEvent) -> bytes:
     return (
         SQL("""
-        WITH {images}, {locked}, {change}, {store_result}, {condemn}
+        WITH {announced}, {locked}, {change}, {store_result}, {condemn}
         SELECT EXISTS (SELECT FROM allowed) AS was_allowed, told.*
         FROM (SELECT) AS always LEFT JOIN (SELECT changed.*, {notify} FROM changed) AS told ON true""")
         .format(
-            images=_IMAGES,
+            announced=_ANNOUNCED,
             locked=locked(event, which=_THE_JOB),
             change=change(
                 event,
@@ -212,7 +215,7 @@ def _expire(which: Composable) -> bytes:
 EXPIRE: Final = _expire(SQL("job_id = ANY(%(job_ids)s) ORDER BY seq FOR UPDATE"))
 
 EXPIRE_OVERDUE: Final = _expire(
-    SQL("{} AND deadline <= {} ORDER BY deadline LIMIT %(limit)s FOR UPDATE SKIP LOCKED").format(
-        UNFINISHED, STATEMENT_TIME
+    SQL("{} AND {} ORDER BY deadline LIMIT %(limit)s FOR UPDATE SKIP LOCKED").format(
+        UNFINISHED, LOOKUPS[Guard.DEADLINE_REACHED]
     )
 )

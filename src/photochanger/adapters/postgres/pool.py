@@ -14,6 +14,7 @@ Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 _SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
+    "random_page_cost": "1.1",  # plans are made early and kept: they have to suit the tables' later size
     "statement_timeout": "5s",
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",

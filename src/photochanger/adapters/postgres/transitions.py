@@ -36,9 +36,13 @@ GUARDS: Final[Mapping[Guard, SQL]] = {
     Guard.CLAIMS_LEFT: SQL("fence < {max_claims}"),
 }
 
-STATEMENT_TIME: Final = SQL("statement_timestamp()")
-"""When the statement began. It finds candidates: unlike the clock, it can be looked up in an index."""
+LOOKUPS: Final[Mapping[Guard, SQL]] = {
+    Guard.LEASE_LAPSED: SQL("lease_expires_at <= statement_timestamp()"),
+    Guard.DEADLINE_REACHED: SQL("deadline <= statement_timestamp()"),
+}
+"""Guards in a form that an index can answer, unlike the clock; they come true a moment after the guard."""
 
+_CLOCK: Final = SQL("clock_timestamp()")
 _JUDGED_AT: Final = SQL("now")
 
 UNFINISHED: Final = SQL("state IN ({})").format(
@@ -78,17 +82,25 @@ def condition(row: Transition, *, now: Composable = _JUDGED_AT) -> Composed:
     return SQL("({})").format(SQL(" AND ").join([source, *guards]))
 
 
+def candidate(row: Transition) -> Composed:
+    """Return the condition for finding jobs, before any is locked, that one row of the table applies to."""
+    lookups = [LOOKUPS[guard] for guard in sorted(row.guards) if guard in LOOKUPS]
+    return SQL(" AND ").join([condition(row, now=_CLOCK), *lookups])
+
+
 def locked(event: JobEvent, *, which: Composable) -> Composed:
     """Return the expression `locked` over the jobs that `which` selects, among those the event can happen to.
 
-    `which` follows WHERE; it may order, limit and skip, and says how to lock.
+    `which` follows WHERE; it may order, limit and skip, and says how to lock. The states are those left out,
+    so that no partial index seems to serve: a plan made while the queue is short would go on to walk it.
     """
+    sources = {row.source for row in rows_of(event)}
     return SQL("""
         locked AS MATERIALIZED (
-            SELECT {columns} FROM job WHERE state IN ({sources}) AND {which}
+            SELECT {columns} FROM job WHERE state NOT IN ({others}) AND {which}
         )""").format(
         columns=LOCKED_COLUMNS,
-        sources=SQL(", ").join(Literal(row.source.value) for row in rows_of(event)),
+        others=SQL(", ").join(Literal(state.value) for state in JobState if state not in sources),
         which=which,
     )
 
