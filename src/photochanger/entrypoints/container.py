@@ -18,6 +18,7 @@ from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
 from photochanger.adapters.system_clock import SystemClock
+from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
@@ -93,7 +94,7 @@ class Container(containers.DeclarativeContainer):
     jobs: providers.Provider[JobRepository] = providers.Singleton(
         _observed,
         providers.Object(JobRepository),
-        providers.Singleton(PostgresJobRepository, pool, hub),
+        providers.Singleton(CountedJobs, providers.Singleton(PostgresJobRepository, pool, hub), metrics),
         tracing,
         metrics,
     )

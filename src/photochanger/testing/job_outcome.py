@@ -211,6 +211,16 @@ class JobOutcomeContract(RecordsContract):
         }
         assert len(readings) == 3
 
+    async def test_the_one_call_that_ended_a_job_says_so(self, records: Records) -> None:
+        pending = await a_pending_job(records, time_left=MINUTE)
+        await records.time_passes(MINUTE)
+        job_id = pending.job.job_id
+        calls = await asyncio.gather(*(records.jobs.expire([job_id]) for _ in range(8)))
+        assert sorted(reading.ended_here for [reading] in calls) == [*[False] * 7, True]
+        again = await records.jobs.get(job_id)
+        assert again is not None
+        assert not again.ended_here
+
     async def test_expiring_nothing_returns_nothing(self, records: Records) -> None:
         assert list(await records.jobs.expire([])) == []
 

@@ -101,14 +101,15 @@ class MemoryJobRepository(JobRepository):
         if after is None:
             return None
         self._records.hub.announce(Topic.JOB_FINALIZED, job_id)
-        return self._records.reading(after)
+        return self._records.reading(after, ended_here=True)
 
     async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
         """End those of the jobs whose deadline has passed, and return the present state of all."""
         known = [job_id for job_id in dict.fromkeys(job_ids) if job_id in self._records.jobs]
-        for job_id in known:
-            self._expire(job_id)
-        return [self._records.reading(self._records.jobs[job_id]) for job_id in known]
+        ended = {job_id for job_id in known if self._expire(job_id)}
+        return [
+            self._records.reading(self._records.jobs[job_id], ended_here=job_id in ended) for job_id in known
+        ]
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""

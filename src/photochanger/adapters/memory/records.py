@@ -40,9 +40,9 @@ class MemoryRecords:
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
-    def reading(self, job: Job) -> JobReading:
+    def reading(self, job: Job, *, ended_here: bool = False) -> JobReading:
         """Return a copy of the job, with the time."""
-        return JobReading(job=deepcopy(job), now=self.clock.now())
+        return JobReading(job=deepcopy(job), now=self.clock.now(), ended_here=ended_here)
 
     def unfinished(self) -> Iterator[Job]:
         """Yield the jobs that are not final, in the order of their submission."""

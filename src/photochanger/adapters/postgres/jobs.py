@@ -123,7 +123,7 @@ class PostgresJobRepository(JobRepository):
         if row["job_id"] is None:
             raise InternalError("A file of the result was not announced, or its time has run out")
         self._hub.announce(Topic.JOB_FINALIZED, job_id)
-        return reading_from(row)
+        return reading_from(row, ended_here=True)
 
     async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
         """End those of the jobs whose deadline has passed, and return the present state of all.
@@ -145,7 +145,7 @@ class PostgresJobRepository(JobRepository):
         rows = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)})
         for row in rows:
             self._hub.announce(Topic.JOB_FINALIZED, row["job_id"])
-        return [reading_from(row) for row in rows]
+        return [reading_from(row, ended_here=True) for row in rows]
 
     async def _get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
         if not job_ids:

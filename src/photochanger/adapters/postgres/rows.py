@@ -21,9 +21,9 @@ def listed(columns: Sequence[str], *, table: str) -> Composed:
     return SQL(", ").join(Identifier(table, column) for column in columns)
 
 
-def reading_from(row: DictRow) -> JobReading:
+def reading_from(row: DictRow, *, ended_here: bool = False) -> JobReading:
     """Return the job in a row that holds its columns and `now`."""
-    return JobReading(job=msgspec.convert(row, Job), now=row["now"])
+    return JobReading(job=msgspec.convert(row, Job), now=row["now"], ended_here=ended_here)
 
 
 def to_json(value: object) -> str:

@@ -18,10 +18,13 @@ class JobReading:
     """A job, and the store's clock at the moment it was read.
 
     Deadlines and times to live are judged by `now`: it is the one clock that all processes share.
+    `ended_here` is true where the very call that returned this reading ended the job; so whoever counts
+    ended jobs counts each of them once, whoever else was trying.
     """
 
     job: Job
     now: datetime
+    ended_here: bool = False
 
     @property
     def seconds_to_deadline(self) -> float:

@@ -93,7 +93,9 @@ WAYS: dict[str, Callable[[], object]] = {
     "exception": lambda: _structlog_exception(exc_info=True),
     "exception argument": lambda: _structlog_exception(exc_info=False),
     "standard argument": lambda: theirs("aiohttp.client").debug("conninfo %s", f"password={CANARY}"),
-    "standard mapping": lambda: theirs("aiohttp.client").debug("%(password)s %(n)d", {"password": CANARY, "n": 1}),
+    "standard mapping": lambda: theirs("aiohttp.client").debug(
+        "%(password)s %(n)d", {"password": CANARY, "n": 1}
+    ),
     "standard nested": lambda: theirs("alembic").info("%s", [{"token": CANARY}, CANARY.encode()]),
     "standard bytes": lambda: theirs("asyncio").debug("got %r", CANARY.encode()),
     "standard extra": lambda: theirs("x").info("hello", extra={"api_key": CANARY, "raw": CANARY.encode()}),

@@ -1,0 +1,61 @@
+"""Counts jobs as they end: each one once, by whoever ended it."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.application.ports import JobReading, JobRepository, JobSubmission, Submitted, Verdict
+from photochanger.domain.job import FAILURE_REASON_OF, JobEvent, JobId, JobState
+
+
+class CountedJobs(JobRepository):
+    """Another job repository, with `photochanger_jobs_finalized_total` kept beside it."""
+
+    def __init__(self, jobs: JobRepository, metrics: Metrics) -> None:
+        self._jobs = jobs
+        self._metrics = metrics
+
+    async def submit(self, submission: JobSubmission) -> Submitted:
+        """Make the job."""
+        return await self._jobs.submit(submission)
+
+    async def get(self, job_id: JobId) -> JobReading | None:
+        """Return the job."""
+        return await self._jobs.get(job_id)
+
+    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        """Take jobs."""
+        return await self._jobs.claim(limit=limit, lease=lease)
+
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+        """Extend the lease."""
+        return await self._jobs.renew(job_id, fence=fence, lease=lease)
+
+    async def release(self, job_id: JobId, *, fence: int) -> bool:
+        """Hand the job back."""
+        return await self._jobs.release(job_id, fence=fence)
+
+    async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
+        """End the job, and count it if this call did."""
+        reading = await self._jobs.finalize(job_id, verdict, fence=fence)
+        if reading is not None:
+            self._count(reading)
+        return reading
+
+    async def expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """End overdue jobs, and count those that this call did."""
+        readings = await self._jobs.expire(job_ids)
+        for reading in readings:
+            self._count(reading)
+        return readings
+
+    async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
+        """End overdue jobs, and count them."""
+        ended = await self._jobs.expire_overdue(limit=limit)
+        for _ in ended:
+            self._metrics.job_finalized(JobState.FAILED_TIMEOUT, FAILURE_REASON_OF[JobEvent.DEADLINE_PASSED])
+        return ended
+
+    def _count(self, reading: JobReading) -> None:
+        if reading.ended_here:
+            self._metrics.job_finalized(reading.job.state, reading.job.failure_reason)

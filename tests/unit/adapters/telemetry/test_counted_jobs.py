@@ -1,0 +1,48 @@
+"""Ended jobs are counted once, whoever tried to end them."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from photochanger.adapters.memory import ManualClock, MemoryStorage
+from photochanger.adapters.telemetry.counted_jobs import CountedJobs
+from photochanger.adapters.telemetry.metrics import Metrics
+from photochanger.application.ports import Verdict
+from photochanger.domain.job import JobEvent
+from photochanger.testing.harness import a_submission
+
+pytestmark = pytest.mark.anyio
+
+NAME = "photochanger_jobs_finalized_total"
+SECOND = timedelta(seconds=1)
+
+
+async def test_a_timeout_that_several_wait_for_counts_once(
+    metrics: Metrics, value: Callable[..., float | None]
+) -> None:
+    clock = ManualClock()
+    storage = MemoryStorage(clock)
+    jobs = CountedJobs(storage.jobs, metrics)
+    submitted = [await jobs.submit(await a_submission(storage, time_left=SECOND)) for _ in range(2)]
+    first, second = (each.reading.job.job_id for each in submitted)
+    clock.advance(SECOND)
+
+    await asyncio.gather(*(jobs.expire([first]) for _ in range(5)), jobs.expire_overdue(limit=10))
+    await jobs.expire([first, second])
+
+    assert value(NAME, state="failed_timeout", failure_reason="timeout") == 2
+
+
+async def test_a_verdict_counts_if_it_won(metrics: Metrics, value: Callable[..., float | None]) -> None:
+    storage = MemoryStorage(ManualClock())
+    jobs = CountedJobs(storage.jobs, metrics)
+    await jobs.submit(await a_submission(storage, time_left=SECOND))
+    [claimed] = await jobs.claim(limit=1, lease=SECOND)
+    verdict = Verdict(event=JobEvent.PROVIDER_FAILED, attempts=1, failure_reason="provider_refused")
+
+    for fence in (claimed.job.fence, claimed.job.fence, claimed.job.fence + 1):
+        await jobs.finalize(claimed.job.job_id, verdict, fence=fence)
+
+    assert value(NAME, state="failed_provider", failure_reason="provider_refused") == 1
