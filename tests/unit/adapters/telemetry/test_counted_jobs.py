@@ -19,15 +19,25 @@ NAME = "photochanger_jobs_finalized_total"
 SECOND = timedelta(seconds=1)
 
 
+class Storage(MemoryStorage):
+    """Memory, with a clock that is set forward by hand."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        super().__init__(self.clock)
+
+    async def time_passes(self, by: timedelta) -> None:
+        self.clock.advance(by)
+
+
 async def test_a_timeout_that_several_wait_for_counts_once(
     metrics: Metrics, value: Callable[..., float | None]
 ) -> None:
-    clock = ManualClock()
-    storage = MemoryStorage(clock)
+    storage = Storage()
     jobs = CountedJobs(storage.jobs, metrics)
     submitted = [await jobs.submit(await a_submission(storage, time_left=SECOND)) for _ in range(2)]
     first, second = (each.reading.job.job_id for each in submitted)
-    clock.advance(SECOND)
+    await storage.time_passes(SECOND)
 
     await asyncio.gather(*(jobs.expire([first]) for _ in range(5)), jobs.expire_overdue(limit=10))
     await jobs.expire([first, second])
@@ -36,7 +46,7 @@ async def test_a_timeout_that_several_wait_for_counts_once(
 
 
 async def test_a_verdict_counts_if_it_won(metrics: Metrics, value: Callable[..., float | None]) -> None:
-    storage = MemoryStorage(ManualClock())
+    storage = Storage()
     jobs = CountedJobs(storage.jobs, metrics)
     await jobs.submit(await a_submission(storage, time_left=SECOND))
     [claimed] = await jobs.claim(limit=1, lease=SECOND)
