@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
 import yaml
 from litestar import Litestar, MediaType, get
 from litestar.config.app import AppConfig
@@ -28,10 +29,13 @@ _DESCRIPTION: Final = (
 )
 
 
-@get("/openapi.json", include_in_schema=False)
-async def openapi_json(request: AnyRequest) -> dict[str, Any]:
-    """Return the API's description."""
-    return openapi_document(request.app)
+@get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+def openapi_json(request: AnyRequest) -> Response[bytes]:
+    """Return the API's description. It is made once, off the event loop: it takes a tenth of a second."""
+    state = request.app.state
+    if "openapi" not in state:
+        state.openapi = msgspec.json.encode(openapi_document(request.app))
+    return Response(state.openapi, media_type=MediaType.JSON)
 
 
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
