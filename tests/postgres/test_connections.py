@@ -61,6 +61,26 @@ async def test_a_connection_that_was_ended_goes_unnoticed(pool: Pool, worker_dat
         assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}
 
 
+async def test_what_may_be_repeated_is_sent_again_where_the_server_went_away(
+    pool: Pool, worker_database: str
+) -> None:
+    """Here it goes away for good measure while the statement runs."""
+    for repeatable in (True, False):
+        statement = b"SELECT pg_sleep(0.3), pg_backend_pid() AS pid"
+        running = asyncio.create_task(fetch_one(pool, statement, {}, repeatable=repeatable))
+        await asyncio.sleep(0.1)
+        with psycopg.connect(worker_database, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE state = 'active' AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+            )
+        if repeatable:
+            assert await running is not None
+        else:
+            with pytest.raises(DatabaseUnavailable):
+                await running
+
+
 async def test_without_a_server_the_answer_comes_soon(caplog: pytest.LogCaptureFixture) -> None:
     pool = create_pool("host=127.0.0.1 port=1 dbname=x user=nobody", timeout_sec=0.5)
     await pool.open()

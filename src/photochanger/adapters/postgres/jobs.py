@@ -51,6 +51,7 @@ class PostgresJobRepository(JobRepository):
             self._pool,
             statements.GET_BY_KEY,
             {"slot_id": submission.slot.slot_id, "idempotency_key": submission.idempotency_key},
+            repeatable=True,
         )
         if row is None:
             raise InternalError("The photo's file was not announced, or its time has run out")
@@ -61,7 +62,7 @@ class PostgresJobRepository(JobRepository):
 
     async def get(self, job_id: JobId) -> JobReading | None:
         """Return the job, or None."""
-        row = await fetch_one(self._pool, statements.GET, {"job_id": job_id})
+        row = await fetch_one(self._pool, statements.GET, {"job_id": job_id}, repeatable=True)
         return None if row is None else reading_from(row)
 
     async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
@@ -98,13 +99,13 @@ class PostgresJobRepository(JobRepository):
                 await self.release(reading.job.job_id, fence=reading.job.fence)
 
     async def _is_anything_claimable(self) -> bool:
-        row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {})
+        row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {}, repeatable=True)
         return row is not None and bool(row["claimable"])
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
         """Extend the lease, if it is still the caller's."""
         parameters = {"job_id": job_id, "fence": fence, "lease": lease}
-        return await fetch_one(self._pool, statements.RENEW, parameters) is not None
+        return await fetch_one(self._pool, statements.RENEW, parameters, repeatable=True) is not None
 
     async def release(self, job_id: JobId, *, fence: int) -> bool:
         """Hand the job back, if it is still the caller's."""
@@ -142,7 +143,7 @@ class PostgresJobRepository(JobRepository):
         return readings
 
     async def _expire(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
-        rows = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)})
+        rows = await fetch_all(self._pool, statements.EXPIRE, {"job_ids": list(job_ids)}, repeatable=True)
         for row in rows:
             self._hub.announce(Topic.JOB_FINALIZED, row["job_id"])
         return [reading_from(row, ended_here=True) for row in rows]
@@ -150,12 +151,12 @@ class PostgresJobRepository(JobRepository):
     async def _get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
         if not job_ids:
             return []
-        rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(job_ids)})
+        rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(job_ids)}, repeatable=True)
         return [reading_from(row) for row in rows]
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""
-        rows = await fetch_all(self._pool, statements.EXPIRE_OVERDUE, {"limit": limit})
+        rows = await fetch_all(self._pool, statements.EXPIRE_OVERDUE, {"limit": limit}, repeatable=True)
         ended = [JobId(row["job_id"]) for row in rows]
         for job_id in ended:
             self._hub.announce(Topic.JOB_FINALIZED, job_id)

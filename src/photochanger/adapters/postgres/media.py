@@ -9,7 +9,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL, Literal
 
 from photochanger.adapters.postgres.errors import translate_errors
-from photochanger.adapters.postgres.pool import Pool, execute, fetch_all, fetch_one
+from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import MEDIA_COLUMNS, listed
 from photochanger.application.ports.storage import MediaRegistry
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState
@@ -92,12 +92,12 @@ class PostgresMediaRegistry(MediaRegistry):
 
     async def get(self, media_id: MediaId) -> MediaObject | None:
         """Return the row, or None."""
-        row = await fetch_one(self._pool, _GET, {"media_id": media_id})
+        row = await fetch_one(self._pool, _GET, {"media_id": media_id}, repeatable=True)
         return None if row is None else msgspec.convert(row, MediaObject)
 
     async def condemn(self, media_ids: Collection[MediaId]) -> None:
         """Mark these files for deletion."""
-        await execute(self._pool, _CONDEMN, {"media_ids": list(media_ids)})
+        await fetch_all(self._pool, _CONDEMN, {"media_ids": list(media_ids)}, repeatable=True)
 
     async def doomed(self, *, limit: int) -> Sequence[MediaObject]:
         """Return up to `limit` files that must go, the oldest first, and mark them `deleting`."""
@@ -106,4 +106,4 @@ class PostgresMediaRegistry(MediaRegistry):
 
     async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
         """Record that these files are gone."""
-        await execute(self._pool, _CONFIRM, {"media_ids": list(media_ids)})
+        await fetch_all(self._pool, _CONFIRM, {"media_ids": list(media_ids)}, repeatable=True)

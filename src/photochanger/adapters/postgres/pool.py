@@ -4,6 +4,7 @@ import select
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
@@ -85,25 +86,35 @@ async def _check(connection: AsyncConnection[DictRow]) -> None:
         await AsyncConnectionPool.check_connection(connection)
 
 
-async def fetch_all(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> Sequence[DictRow]:
-    """Run one statement on a connection of its own, and return its rows."""
+async def fetch_all(
+    pool: Pool, statement: bytes, parameters: Mapping[str, object], *, repeatable: bool = False
+) -> Sequence[DictRow]:
+    """Run one statement on a connection of its own, and return its rows.
+
+    A `repeatable` statement does no harm when it runs twice; it is sent once more where the server went away
+    before it answered.
+    """
     with translate_errors():
         async with pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)
-            return await cursor.fetchall()
-
-
-async def fetch_one(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> DictRow | None:
-    """Run one statement on a connection of its own, and return its first row, if it has one."""
-    with translate_errors():
+            try:
+                return await _rows(connection, statement, parameters)
+            except psycopg.OperationalError:
+                if not (repeatable and connection.closed):
+                    raise
         async with pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)
-            return await cursor.fetchone()
+            return await _rows(connection, statement, parameters)
 
 
-async def execute(pool: Pool, statement: bytes, parameters: Mapping[str, object]) -> int:
-    """Run one statement on a connection of its own, and return how many rows it touched."""
-    with translate_errors():
-        async with pool.connection() as connection:
-            cursor = await connection.execute(statement, parameters)
-            return cursor.rowcount
+async def fetch_one(
+    pool: Pool, statement: bytes, parameters: Mapping[str, object], *, repeatable: bool = False
+) -> DictRow | None:
+    """Do the same, and return the first row, if there is one."""
+    rows = await fetch_all(pool, statement, parameters, repeatable=repeatable)
+    return rows[0] if rows else None
+
+
+async def _rows(
+    connection: AsyncConnection[DictRow], statement: bytes, parameters: Mapping[str, object]
+) -> Sequence[DictRow]:
+    cursor = await connection.execute(statement, parameters)
+    return [] if cursor.description is None else await cursor.fetchall()

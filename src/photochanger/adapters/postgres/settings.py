@@ -44,7 +44,7 @@ class PostgresSettingsRepository(SettingsRepository):
 
     async def get(self) -> Settings:
         """Return the settings."""
-        row = await fetch_one(self._pool, _GET, {})
+        row = await fetch_one(self._pool, _GET, {}, repeatable=True)
         if row is None:
             raise InternalError("The settings are missing from the database")
         return _settings_from(row)

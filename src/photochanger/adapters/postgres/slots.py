@@ -47,14 +47,14 @@ class PostgresSlotRepository(SlotRepository):
 
     async def get(self, slot_id: SlotId) -> Slot:
         """Return the slot. Raises `SlotNotFound`."""
-        row = await fetch_one(self._pool, _GET, {"slot_id": slot_id})
+        row = await fetch_one(self._pool, _GET, {"slot_id": slot_id}, repeatable=True)
         if row is None:
             raise SlotNotFound
         return msgspec.convert(row, Slot)
 
     async def list(self) -> Sequence[Slot]:
         """Return all slots, in the order of their ids."""
-        return [msgspec.convert(row, Slot) for row in await fetch_all(self._pool, _LIST, {})]
+        return [msgspec.convert(row, Slot) for row in await fetch_all(self._pool, _LIST, {}, repeatable=True)]
 
     async def save(self, slot: Slot, *, changed_by: str) -> Slot:
         """Store the slot if its version is still the stored one."""
