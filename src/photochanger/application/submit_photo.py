@@ -44,10 +44,13 @@ class Admission:
 class Upload:
     """A photo on its way in: a file that nobody sees yet, known to the database before its first byte."""
 
-    def __init__(self, admission: Admission, media_id: MediaId, writer: MediaWriter) -> None:
+    def __init__(
+        self, admission: Admission, media_id: MediaId, writer: MediaWriter, *, announced_at: float
+    ) -> None:
         self.admission = admission
         self.media_id = media_id
         self.writer = writer
+        self.announced_at = announced_at
         self.size_bytes = 0
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -100,14 +103,16 @@ class SubmitPhoto:
     async def receive(self, admission: Admission) -> AsyncIterator[Upload]:
         """Open a place for the photo's bytes; what is not submitted when the context ends is discarded."""
         media_id = new_media_id()
+        time_left = timedelta(seconds=max(0.0, admission.deadline - self._clock.monotonic()))
         await self._registry.intend(
             [(media_id, MediaKind.PAYLOAD)],
             slot_id=admission.slot.slot_id,
-            ttl=self._time_left(admission) + ABANDONED_AFTER,
+            ttl=time_left + ABANDONED_AFTER,
         )
+        announced_at = self._clock.monotonic()
         try:
             async with self._store.create(media_key(MediaKind.PAYLOAD, media_id)) as writer:
-                yield Upload(admission, media_id, writer)
+                yield Upload(admission, media_id, writer, announced_at=announced_at)
         except Exception:
             await self._registry.condemn([media_id])
             raise
@@ -129,15 +134,15 @@ class SubmitPhoto:
             raise InvalidRequest("The file is empty")
         info = await self._images.inspect(upload.writer.contents())
         file = await upload.writer.commit()
-        time_left = self._time_left(upload.admission)
-        if not time_left:
+        deadline = upload.admission.deadline
+        if self._clock.monotonic() >= deadline:
             raise DeadlineExceeded
         submitted = await self._jobs.submit(
             JobSubmission(
                 job_id=new_job_id(),
                 slot=upload.admission.slot,
                 payload=StoredImage(media_id=upload.media_id, file=file, info=info),
-                time_left=time_left,
+                time_left=timedelta(seconds=deadline - upload.announced_at),
                 retention=upload.admission.settings.results.retention,
                 source=source,
                 idempotency_key=idempotency_key,
@@ -147,6 +152,3 @@ class SubmitPhoto:
         if submitted.replayed:
             await self._registry.condemn([upload.media_id])
         return submitted
-
-    def _time_left(self, admission: Admission) -> timedelta:
-        return timedelta(seconds=max(0.0, admission.deadline - self._clock.monotonic()))

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import pytest
@@ -144,6 +144,13 @@ async def a_submission(
         idempotency_key=idempotency_key,
         trace_context="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
+
+
+async def announced_at(records: Records, submission: JobSubmission) -> datetime:
+    """Return when the payload of a submission was announced, by the store's clock."""
+    row = await records.media.get(submission.payload.media_id)
+    assert row is not None
+    return row.created_at
 
 
 async def a_pending_job(records: Records, *, time_left: timedelta = MINUTE) -> JobReading:

@@ -22,6 +22,7 @@ from photochanger.testing.harness import (
     a_slot,
     a_submission,
     an_image,
+    announced_at,
     doomed_ids,
     new_id,
     present,
@@ -47,7 +48,7 @@ class JobSubmissionContract(RecordsContract):
             payload_id=submission.payload.media_id,
             content_hash=submission.payload.file.sha256,
             created_at=job.created_at,
-            deadline=job.created_at + submission.time_left,
+            deadline=await announced_at(records, submission) + submission.time_left,
             retention=submission.retention,
             source=submission.source,
             idempotency_key="ключ-1",
@@ -65,7 +66,14 @@ class JobSubmissionContract(RecordsContract):
         odd = timedelta(hours=24, microseconds=1)
         submission = replace(await a_submission(records, time_left=MINUTE + odd), retention=odd)
         job = (await records.jobs.submit(submission)).reading.job
-        assert (job.deadline - job.created_at, job.retention) == (MINUTE + odd, odd)
+        since_announcement = job.deadline - await announced_at(records, submission)
+        assert (since_announcement, job.retention) == (MINUTE + odd, odd)
+
+    async def test_the_deadline_does_not_wait_for_the_submission(self, records: Records) -> None:
+        submission = await a_submission(records, time_left=MINUTE)
+        await records.time_passes(MINUTE / 2)
+        reading = (await records.jobs.submit(submission)).reading
+        assert MINUTE / 2 - SECOND * 5 < reading.job.deadline - reading.job.created_at <= MINUTE / 2
 
     async def test_created_at_is_the_stores_time(self, records: Records) -> None:
         before = await a_pending_job(records)

@@ -120,6 +120,39 @@ async def test_the_deadline_is_kept_when_the_database_does_not_answer(
         assert 0 <= house.clock.monotonic() - deadline < module.SETTLING_SEC + 0.2
 
 
+async def test_no_look_is_begun_that_the_deadline_would_cut_off(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, looks = house.jobs.get, []
+
+    async def counting(job_id: JobId) -> JobReading | None:
+        looks.append(job_id)
+        return await get(job_id)
+
+    monkeypatch.setattr(house.jobs, "get", counting)
+    monkeypatch.setattr(module, "POLL_SEC", 0.1)
+    submitted = await house.submit(time_left_sec=0.14)
+    deadline = house.clock.monotonic() + 0.14
+
+    await house.await_outcome(submitted.reading.job.job_id, deadline=deadline)
+
+    assert len(looks) == 1
+
+
+async def test_others_may_end_the_job_a_moment_before_the_waiters_deadline_and_the_answer_waits(
+    house: House,
+) -> None:
+    submitted = await house.submit(time_left_sec=0.05)
+    deadline = house.clock.monotonic() + 0.2
+    waiting = asyncio.create_task(house.await_outcome(submitted.reading.job.job_id, deadline=deadline))
+
+    while not await house.jobs.expire_overdue(limit=1):
+        await asyncio.sleep(0.01)
+
+    assert (await waiting).job.state is JobState.FAILED_TIMEOUT
+    assert house.clock.monotonic() >= deadline
+
+
 async def test_a_lost_signal_costs_no_more_than_a_poll(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_SEC", 0.02)
     monkeypatch.setattr(house.storage.records.hub, "announce", lambda *_: None)

@@ -95,6 +95,19 @@ class TestPassword:
 
         assert hasher.verified == 1
 
+    async def test_photos_that_come_at_once_share_one_hashing(self, house: House) -> None:
+        slot, settings = await self.protected(house, "general-1", None)
+        hasher = CountingHasher()
+        check = CheckIngestPassword(hasher)
+
+        right = [check("general-1", slot, settings) for _ in range(20)]
+        wrong = [check("general-2", slot, settings) for _ in range(20)]
+        outcomes = await asyncio.gather(*right, *wrong, return_exceptions=True)
+
+        assert outcomes[:20] == [None] * 20
+        assert {type(outcome) for outcome in outcomes[20:]} == {InvalidPassword}
+        assert hasher.verified == 2
+
     async def test_a_changed_password_is_in_force_at_once(self, house: House) -> None:
         check = CheckIngestPassword(house.hasher)
         slot, before = await self.protected(house, "general-1", None)

@@ -31,15 +31,15 @@ class MemoryJobRepository(JobRepository):
             if earlier.content_hash != submission.payload.file.sha256:
                 raise IdempotencyKeyReused
             return Submitted(reading=self._records.reading(earlier), replayed=True)
-        job = self._new_job(submission)
         self._records.require_announced([submission.payload])
+        job = self._new_job(submission)
         self._records.add(job)
         self._records.store_images([submission.payload], until=job.deadline + job.retention)
         self._records.hub.announce(Topic.JOB_PENDING)
         return Submitted(reading=self._records.reading(job), replayed=False)
 
     def _new_job(self, submission: JobSubmission) -> Job:
-        now = self._records.clock.now()
+        announced_at = self._records.media[submission.payload.media_id].media.created_at
         return Job(
             job_id=submission.job_id,
             slot_id=submission.slot.slot_id,
@@ -47,8 +47,8 @@ class MemoryJobRepository(JobRepository):
             configuration=deepcopy(submission.slot.configuration),
             payload_id=submission.payload.media_id,
             content_hash=submission.payload.file.sha256,
-            created_at=now,
-            deadline=now + submission.time_left,
+            created_at=self._records.clock.now(),
+            deadline=announced_at + submission.time_left,
             retention=submission.retention,
             source=submission.source,
             idempotency_key=submission.idempotency_key,

@@ -39,7 +39,7 @@ _CONDEMN_PAYLOAD: Final = SQL("""
 
 _ANNOUNCED: Final = SQL("""
     announced AS MATERIALIZED (
-        SELECT media_id FROM media_object
+        SELECT media_id, created_at AS announced_at FROM media_object
         WHERE media_id = ANY(%(media_ids)s::text[]) AND state = {pending}
         ORDER BY media_id FOR UPDATE
     )""").format(pending=Literal(MediaState.PENDING.value))
@@ -68,14 +68,15 @@ def _store_images(*, owner: Composable, until: Composable) -> Composable:
 SUBMIT: Final = (
     SQL("""
     WITH {announced}, moment AS MATERIALIZED (
-        SELECT media_id, clock_timestamp() AS now FROM announced
+        SELECT media_id, announced_at, clock_timestamp() AS now FROM announced
     ), changed AS (
         INSERT INTO job (
             job_id, slot_id, slot_version, configuration, payload_id, content_hash,
             created_at, deadline, retention, source, idempotency_key, trace_context)
         SELECT
             %(job_id)s, %(slot_id)s, %(slot_version)s, %(configuration)s::jsonb, media_id, %(content_hash)s,
-            now, now + %(time_left)s, %(retention)s, %(source)s, %(idempotency_key)s, %(trace_context)s
+            now, announced_at + %(time_left)s, %(retention)s,
+            %(source)s, %(idempotency_key)s, %(trace_context)s
         FROM moment
         ON CONFLICT (slot_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING {columns}, created_at AS now

@@ -36,7 +36,7 @@ class JobReading:
 class JobSubmission:
     """A photo that has been received and checked, and is to become a job.
 
-    `time_left` is the time from now to the job's deadline.
+    `time_left` is the time from the announcement of the payload (`MediaRegistry.intend`) to the deadline.
     """
 
     job_id: JobId
@@ -88,7 +88,8 @@ class JobRepository(Protocol):
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job, and mark its payload (a pending media row) as stored, both or neither.
 
-        `created_at` is the store's time, the deadline `created_at + time_left`. When this returns, the job
+        `created_at` is the store's time; the deadline is `time_left` after the `created_at` of the payload's
+        row, however long this call has had to wait for its turn. When it returns, the job
         is durable and `JOB_PENDING` is announced. The payload then lives until the job is final. Raises
         `InternalError`, and writes nothing, where the payload's row is not pending.
 
