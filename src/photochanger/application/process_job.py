@@ -42,6 +42,9 @@ RENEW_EVERY_SEC = LEASE.total_seconds() / 3
 STORING_SEC = 0.25
 """What is kept back of the time to the deadline, for storing the result."""
 
+LEAST_USEFUL_SEC = 0.5
+"""With less time than this before the storing, a job is not begun: it would only take time from others."""
+
 RETRY_PAUSE_SEC = 0.1
 
 _CHUNK = 256 * 1024
@@ -118,7 +121,10 @@ class ProcessJob:
 
     async def _decide(self, job: Job, deadline: float) -> Verdict:
         """Produce the picture or a failure; raises `DeadlineExceeded` where time does not suffice."""
-        limit = asyncio.timeout(deadline - STORING_SEC - self._clock.monotonic())
+        time_for_work = deadline - STORING_SEC - self._clock.monotonic()
+        if time_for_work < LEAST_USEFUL_SEC:
+            raise DeadlineExceeded
+        limit = asyncio.timeout(time_for_work)
         try:
             async with limit:
                 return await self._produce(job, deadline)

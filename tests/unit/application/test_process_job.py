@@ -136,7 +136,7 @@ async def test_a_defect_ends_the_job_and_is_raised_for_the_log(house: House) -> 
 
 async def test_a_provider_that_hangs_is_cut_short_and_the_job_times_out(house: House) -> None:
     house.provider.behaviour = hang
-    submitted = await house.submit(time_left_sec=0.6)
+    submitted = await house.submit(time_left_sec=1.0)
 
     await house.process_job(await house.claim())
 

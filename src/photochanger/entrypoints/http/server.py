@@ -5,6 +5,7 @@ Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from photochanger.domain.errors import Unavailable
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
+from photochanger.entrypoints.http.arrival import ARRIVED_AT
 
 BACKLOG = 2048
 GRACE_SEC = MAX_SYNC_RESPONSE_SEC + 5
@@ -58,6 +60,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm_head()
         super().on_headers_complete()
         if self.cycle is not None:
+            # Not the loop's own time: that is as old as the loop's turn, and a deadline could come too early.
+            self.cycle.scope.setdefault("state", {}).setdefault(ARRIVED_AT, time.monotonic())
             self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
