@@ -1,6 +1,7 @@
 """A PhotoChanger as it is installed: real processes on one database and one media folder."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -61,7 +62,9 @@ class Installation:
         self.processes: list[Process] = []
         self._variables = {"DATABASE_URL": database_url}
 
-    def serve(self, *options: str, workers: int = 4) -> ServeProcess:
+    def serve(
+        self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
+    ) -> ServeProcess:
         """Start `photochanger serve` and wait until it takes photos."""
         number = len(self.processes)
         process = ServeProcess(
@@ -69,7 +72,7 @@ class Installation:
             free_port(),
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
-            variables=self._variables,
+            variables={**self._variables, **(variables or {})},
         )
         self.processes.append(process)
         process.wait_until_ready()
@@ -94,6 +97,11 @@ class Installation:
     def logs(self) -> str:
         """Return what all processes have written."""
         return "".join(process.log_path.read_text() for process in self.processes)
+
+    def spans(self) -> list[dict[str, str]]:
+        """Return the name and trace id of every span that was exported to the console."""
+        found = re.findall(r'"name": "([^"]+)",\s+"context": {\s+"trace_id": "(\w+)"', self.logs())
+        return [{"name": name, "trace_id": trace_id} for name, trace_id in found]
 
     @asynccontextmanager
     async def container(self) -> AsyncIterator[Container]:

@@ -195,6 +195,15 @@ def test_a_wrong_configuration_is_reported_all_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_exporter_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    done = photochanger(
+        "serve", "--port", "0", folder=tmp_path, variables={"OTEL_TRACES_EXPORTER": "carrier-pigeon"}
+    )
+
+    assert done.returncode == ExitCode.USAGE
+    assert "OTEL_TRACES_EXPORTER" in done.stderr
+
+
 def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
     url = f"postgresql://somebody:canary-secret@127.0.0.1:{free_port()}/photochanger"
     done = photochanger("serve", "--port", "0", folder=tmp_path, variables={"DATABASE_URL": url})

@@ -194,6 +194,21 @@ async def test_a_worker_that_is_stopped_hands_its_job_to_another(
     assert job.fence == 2
 
 
+async def test_a_trace_goes_from_the_request_through_the_queue_to_the_provider(
+    installation: Installation, photo: Path
+) -> None:
+    await installation.set_up({"effect": "none"})
+    server = installation.serve(variables={"OTEL_TRACES_EXPORTER": "console"})
+    assert isinstance(await installation.send(server, photo), Delivery)
+    server.stop()
+
+    spans = installation.spans()
+    [of_provider] = [span for span in spans if span["name"] == "ImageProvider.transform"]
+    trace = {span["name"] for span in spans if span["trace_id"] == of_provider["trace_id"]}
+    assert {"job", "JobRepository.submit", "JobRepository.finalize", "ImageEditor.prepare"} <= trace
+    assert any(name.startswith("POST") for name in trace)
+
+
 async def test_logs_carry_the_ids_and_no_secret(installation: Installation, photo: Path) -> None:
     await installation.set_up({"effect": "none"})
     server = installation.serve()

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import structlog
 from dependency_injector import containers, providers
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from photochanger import __version__
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
@@ -22,7 +23,7 @@ from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
-from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
+from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
@@ -42,6 +43,7 @@ from photochanger.application.signal_hub import SignalHub
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.worker import Worker
+from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.readiness import Readiness
 from photochanger.entrypoints.settings import Environment
@@ -55,6 +57,13 @@ def find_providers() -> Mapping[str, ImageProvider]:
     """Return every installed image provider by its name: the entry points `photochanger.providers`."""
     made = [entry_point.load()() for entry_point in entry_points(group=PROVIDERS_GROUP)]
     return {provider.description.name: provider for provider in made}
+
+
+def _trace_exporter(variables: Mapping[str, str]) -> SpanExporter | None:
+    try:
+        return exporter_named_by(variables)
+    except ValueError as error:
+        raise ValidationFailed([Problem(field="OTEL_*", code="invalid", message=str(error))]) from error
 
 
 def _observe_providers(
@@ -84,7 +93,11 @@ class Container(containers.DeclarativeContainer):
 
     found_providers = providers.Singleton(find_providers)
     metrics = providers.Singleton(Metrics, providers=found_providers)
-    tracing = providers.Singleton(configure_tracing, version=__version__)
+    tracing = providers.Singleton(
+        configure_tracing,
+        version=__version__,
+        exporter=providers.Singleton(_trace_exporter, environment.provided.telemetry),
+    )
     clock = providers.Singleton(SystemClock)
 
     pool = providers.Singleton(create_pool, database_url)

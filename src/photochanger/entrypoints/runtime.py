@@ -59,6 +59,7 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
         elif not await asyncio.to_thread(is_current, dsn):
             raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
         container = Container(environment=environment, database_url=dsn)
+        container.tracing()  # made now, so that a mistake in its variables ends the start
         await asyncio.to_thread(container.media_folder().check)
         stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
         await container.pool().open()

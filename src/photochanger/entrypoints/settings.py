@@ -30,6 +30,8 @@ class Environment:
     log_level: str = "INFO"
     log_format: Literal["json", "console"] | None = None
     """Unset: `console` on a terminal, else `json`."""
+    telemetry: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """OpenTelemetry's own variables (`OTEL_*`); without an endpoint or exporter, traces go nowhere."""
 
     @property
     def media_dir(self) -> Path:
@@ -64,7 +66,8 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
             problems.append(Problem(field=variable, code="invalid", message=str(error)))
     if problems:
         raise ValidationFailed(problems)
-    return Environment(**values)
+    telemetry = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+    return Environment(**values, telemetry=telemetry)
 
 
 def _path(text: str) -> Path:

@@ -60,6 +60,12 @@ def test_workers_is_a_number_in_bounds(workers: str) -> None:
         read_environment({"WORKERS": workers})
 
 
+def test_opentelemetrys_own_variables_are_kept_apart() -> None:
+    environment = read_environment({"OTEL_TRACES_EXPORTER": "console", "OTHER": "x"})
+
+    assert environment.telemetry == {"OTEL_TRACES_EXPORTER": "console"}
+
+
 def test_an_empty_value_counts_as_unset() -> None:
     assert read_environment({"WORKERS": " ", "DATABASE_URL": ""}) == read_environment({})
 
