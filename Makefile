@@ -34,7 +34,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format
 
 contracts: $(VENV)/.dev ## Write contracts/ and the generated part of docs/ anew
-	$(BIN)/photochanger openapi > contracts/openapi.yaml
+	$(BIN)/photochanger openapi --write contracts
 	$(BIN)/python docs/job_states.py > docs/job-states.md
 
 lock: $(VENV)/.dev ## Resolve the requirements anew, with hashes and without index addresses

@@ -192,11 +192,21 @@ def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
 
 
 @photochanger.command()
-def openapi() -> None:
+@click.option(
+    "--write",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="FOLDER",
+    help="Write openapi.yaml, errors.md and VERSION.json into FOLDER instead of printing.",
+)
+def openapi(write: Path | None) -> None:
     """Print the OpenAPI document of the HTTP interface, as YAML."""
     from photochanger.entrypoints.container import Container
     from photochanger.entrypoints.http.app import create_app
-    from photochanger.entrypoints.http.documentation import openapi_yaml
+    from photochanger.entrypoints.http.documentation import openapi_yaml, write_contracts
 
     container = Container(environment=Environment(), database_url="")  # nothing of it is opened
-    click.echo(openapi_yaml(create_app(container)), nl=False)
+    app = create_app(container)
+    if write is not None:
+        write_contracts(app, write)
+    else:
+        click.echo(openapi_yaml(app), nl=False)

@@ -23,7 +23,7 @@ def document() -> dict[str, Any]:
 
 def test_the_contract_is_what_the_program_serves() -> None:
     written = (CONTRACTS / "openapi.yaml").read_text(encoding="utf-8")
-    assert written == openapi_yaml(create_app(System())), "write_contracts would write it anew"
+    assert written == openapi_yaml(create_app(System())), "run: make contracts"
     assert json.loads((CONTRACTS / "VERSION.json").read_text()) == {"version": __version__}
 
 

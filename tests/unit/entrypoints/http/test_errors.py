@@ -156,4 +156,4 @@ def test_the_preferred_language_is_taken(header: str, expected: str) -> None:
 
 def test_the_contract_lists_every_error() -> None:
     written = Path(__file__).parents[4] / "contracts" / "errors.md"
-    assert written.read_text(encoding="utf-8") == errors_markdown(), "write_contracts would write it anew"
+    assert written.read_text(encoding="utf-8") == errors_markdown(), "run: make contracts"
