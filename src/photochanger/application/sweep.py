@@ -29,15 +29,17 @@ class Sweep:
 
     async def __call__(self) -> Swept:
         """Do all there is to do now."""
-        return Swept(expired_jobs=await self._expire_jobs(), deleted_files=await self._delete_files())
+        return Swept(expired_jobs=await self.expire_jobs(), deleted_files=await self.delete_files())
 
-    async def _expire_jobs(self) -> int:
+    async def expire_jobs(self) -> int:
+        """End the overdue jobs that nobody else has ended; return how many."""
         count = 0
         while expired := await self._jobs.expire_overdue(limit=BATCH):
             count += len(expired)
         return count
 
-    async def _delete_files(self) -> int:
+    async def delete_files(self) -> int:
+        """Delete what is condemned or expired; return how many files."""
         count = 0
         while doomed := await self._registry.doomed(limit=BATCH):
             for media in doomed:

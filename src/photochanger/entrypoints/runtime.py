@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from socket import socket
 
 import structlog
@@ -14,6 +14,7 @@ from photochanger.adapters.postgres.migrations import is_current, migrate
 from photochanger.adapters.telemetry.event_loop import watch_event_loop
 from photochanger.adapters.telemetry.metrics import Level
 from photochanger.domain.errors import DatabaseUnavailable, PhotoChangerError
+from photochanger.domain.settings import CleanupSettings
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
 from photochanger.entrypoints.http.app import create_app
@@ -21,6 +22,9 @@ from photochanger.entrypoints.http.server import GRACE_SEC, make_server
 from photochanger.entrypoints.settings import Environment
 
 _LOGGER = structlog.stdlib.get_logger("photochanger")
+
+EXPIRE_EVERY_SEC = 2.0
+"""How long after its deadline a job that nobody holds may be unfinished."""
 
 OnReady = Callable[[Container], Awaitable[None]]
 OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
@@ -111,7 +115,8 @@ async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
     async with asyncio.TaskGroup() as group:
         metrics = container.metrics()
         tasks = [
-            group.create_task(_sweep_regularly(container)),
+            group.create_task(_expire_regularly(container)),
+            group.create_task(_clean_up_regularly(container)),
             group.create_task(watch_event_loop(metrics.loop_lagged)),
         ]
         yield group
@@ -119,23 +124,36 @@ async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
             task.cancel()
 
 
-async def _sweep_regularly(container: Container) -> None:
+async def _expire_regularly(container: Container) -> None:
+    """End the overdue jobs whose booth and worker are both gone, also where cleaning up is switched off."""
+    sweep = container.sweep()
+    while True:
+        await _repeatable(sweep.expire_jobs, "overdue jobs ended")
+        await asyncio.sleep(EXPIRE_EVERY_SEC)
+
+
+async def _clean_up_regularly(container: Container) -> None:
     sweep, configuration = container.sweep(), container.configuration()
     swept_at = time.monotonic()
     container.metrics().watch(Level.SWEEPER_LAG, lambda: time.monotonic() - swept_at)
+    cleanup = CleanupSettings()
     while True:
-        interval_sec = 1
-        try:
+        with suppress(PhotoChangerError):
             cleanup = (await configuration.get()).settings.cleanup
-            if cleanup.enabled:
-                swept = await sweep()
-                if swept.expired_jobs or swept.deleted_files:
-                    _LOGGER.info("swept", expired_jobs=swept.expired_jobs, deleted_files=swept.deleted_files)
+        if not cleanup.enabled or await _repeatable(sweep.delete_files, "files deleted"):
             swept_at = time.monotonic()
-            interval_sec = cleanup.interval_sec
-        except (PhotoChangerError, OSError) as error:
-            _LOGGER.warning("cannot sweep now", error=str(error))
-        await asyncio.sleep(interval_sec)
+        await asyncio.sleep(cleanup.interval_sec)
+
+
+async def _repeatable(do: Callable[[], Awaitable[int]], done: str) -> bool:
+    """Do a piece of sweeping and say whether it could be done; what cannot is left for next time."""
+    try:
+        if count := await do():
+            _LOGGER.info(done, count=count)
+    except (PhotoChangerError, OSError) as error:
+        _LOGGER.warning("cannot sweep now", error=str(error))
+        return False
+    return True
 
 
 @asynccontextmanager
