@@ -174,6 +174,29 @@ async def test_sigterm_answers_what_is_held_and_then_ends(installation: Installa
     assert await asyncio.to_thread(server.wait) == 0
 
 
+async def test_a_second_sigterm_waits_for_nothing(installation: Installation, photo: Path) -> None:
+    await installation.set_up({"outcome": "hang"}, timeout_sec=30)
+    server = installation.serve()
+    sending = asyncio.create_task(installation.send(server, photo))
+
+    async def processing() -> bool:
+        return JobState.PROCESSING in states(await installation.jobs())
+
+    await eventually(processing)
+    server.send_signal(signal.SIGTERM)
+
+    async def refuses() -> bool:
+        return "Waiting for connections to close" in server.log_path.read_text()
+
+    await eventually(refuses)
+    server.send_signal(signal.SIGTERM)
+
+    assert await asyncio.to_thread(server.wait) == 130
+    await asyncio.gather(sending, return_exceptions=True)
+    [job] = await installation.jobs()
+    assert job.state is JobState.PENDING
+
+
 async def test_a_worker_that_is_stopped_hands_its_job_to_another(
     installation: Installation, photo: Path
 ) -> None:

@@ -112,16 +112,18 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
 @asynccontextmanager
 async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
     """Sweep and watch the event loop during the context; a part that dies ends all of it, with its error."""
-    async with asyncio.TaskGroup() as group:
-        metrics = container.metrics()
-        tasks = [
-            group.create_task(_expire_regularly(container)),
-            group.create_task(_clean_up_regularly(container)),
-            group.create_task(watch_event_loop(metrics.loop_lagged)),
-        ]
-        yield group
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_expire_regularly(container)),
+                group.create_task(_clean_up_regularly(container)),
+                group.create_task(watch_event_loop(container.metrics().loop_lagged)),
+            ]
+            yield group
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors  # the first is what ended the others
 
 
 async def _expire_regularly(container: Container) -> None:

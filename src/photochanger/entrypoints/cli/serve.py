@@ -54,7 +54,10 @@ def migrate_database(environment: Environment) -> Sequence[str]:
 
 def _run(process: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(process)
+        try:
+            runner.run(process)
+        except asyncio.CancelledError as impatience:
+            raise click.Abort from impatience
 
 
 def _base_url(listening: socket.socket) -> str:
