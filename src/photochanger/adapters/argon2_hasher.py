@@ -33,7 +33,7 @@ class Argon2PasswordHasher(PasswordHasher):
     def _matches(self, password: str, password_hash: str) -> bool:
         try:
             return self._argon2.verify(password_hash, _encoded(password))
-        except (Argon2Error, InvalidHashError):
+        except (Argon2Error, InvalidHashError, UnicodeError):  # the last for a hash that is not ASCII
             return False
 
 
