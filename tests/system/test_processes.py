@@ -159,7 +159,10 @@ async def test_a_504_is_never_early(installation: Installation, photo: Path) -> 
     assert statistics.median(durations) < 2.5
 
 
-async def test_sigterm_answers_what_is_held_and_then_ends(installation: Installation, photo: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_who_is_asked_to_end_answers_what_is_held_first(
+    installation: Installation, photo: Path, number: signal.Signals
+) -> None:
     await installation.set_up({"effect": "none", "delay_ms": 1500})
     server = installation.serve()
     sending = asyncio.create_task(installation.send(server, photo))
@@ -168,7 +171,7 @@ async def test_sigterm_answers_what_is_held_and_then_ends(installation: Installa
         return JobState.PROCESSING in states(await installation.jobs())
 
     await eventually(processing)
-    server.send_signal(signal.SIGTERM)
+    server.send_signal(number)
 
     assert isinstance(await sending, Delivery)
     assert await asyncio.to_thread(server.wait) == 0

@@ -26,6 +26,9 @@ _LOGGER = structlog.stdlib.get_logger("photochanger")
 EXPIRE_EVERY_SEC = 2.0
 """How long after its deadline a job that nobody holds may be unfinished."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The last comes when the terminal is closed."""
+
 OnReady = Callable[[Container], Awaitable[None]]
 OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
 
@@ -160,7 +163,7 @@ async def _repeatable(do: Callable[[], Awaitable[int]], done: str) -> bool:
 
 @asynccontextmanager
 async def _asked_to_end() -> AsyncIterator[asyncio.Event]:
-    """Turn SIGTERM and SIGINT into an event; the second one cancels whatever is still going on."""
+    """Turn what ends a process into an event; the second such signal cancels what is still going on."""
     loop, asked, main = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
 
     def ask() -> None:
@@ -168,10 +171,10 @@ async def _asked_to_end() -> AsyncIterator[asyncio.Event]:
             main.cancel()
         asked.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, ask)
     try:
         yield asked
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             loop.remove_signal_handler(number)
