@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
@@ -141,7 +142,7 @@ OPERATION: Final = Operation(
 class RehearsalProvider(ImageProvider):
     """Offers `photo_effect`. Needs no configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, _variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self._description = ProviderDescription(
             name="rehearsal",
             display_name="Rehearsal (no AI, no cost)",
@@ -158,7 +159,7 @@ class RehearsalProvider(ImageProvider):
     async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
         """Write the photo with its effect to `into` as a JPEG, or fail as `outcome` says; see the port."""
         params = _params(request)
-        await asyncio.sleep(float(params["delay_ms"]) / 1000)
+        await asyncio.sleep(float(str(params["delay_ms"])) / 1000)
         match params["outcome"]:
             case "error":
                 raise ProviderError("The rehearsal was to fail")

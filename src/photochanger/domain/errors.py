@@ -13,17 +13,23 @@
     │   │   ├── SlotNotFound                slot_not_found
     │   │   ├── SlotDisabled                slot_disabled
     │   │   ├── JobNotFound                 job_not_found
-    │   │   └── ResultNotFound              result_not_found
+    │   │   ├── ResultNotFound              result_not_found
+    │   │   ├── MediaNotFound               media_not_found
+    │   │   └── TemplateNotFound            template_not_found
     │   ├── Conflict
     │   │   ├── VersionConflict             version_conflict
     │   │   └── JobFinalized                job_finalized
     │   └── Gone
-    │       └── ResultExpired               result_expired
+    │       ├── ResultExpired               result_expired
+    │       └── MediaExpired                media_expired
     ├── ProviderFault                   the image provider is at fault
     │   ├── ProviderError                   provider_error
+    │   │   └── ProviderRejected                (the same code)
     │   ├── ProviderRefused                 provider_refused
     │   ├── ProviderNoImage                 provider_no_image
-    │   └── ProviderMisconfigured           provider_misconfigured
+    │   ├── ProviderMisconfigured           provider_misconfigured
+    │   │   └── ProviderModelGone               (the same code)
+    │   └── ProviderQuotaExhausted          provider_quota_exhausted
     ├── DeadlineExceeded                nobody's fault: the time is up (timeout)
     ├── Unavailable                     ours, and passing: repeating it later may help
     │   ├── Overloaded                      overloaded
@@ -47,6 +53,8 @@ class PhotoChangerError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
+    retry_after_sec: float | None = None
+    """When it may be worth trying again, in seconds; None where nobody can say."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.title)
@@ -161,6 +169,20 @@ class ResultNotFound(NotFound):
     title = "There is no such result"
 
 
+class MediaNotFound(NotFound):
+    """There is no such temporary link."""
+
+    code = "media_not_found"
+    title = "There is no such file"
+
+
+class TemplateNotFound(NotFound):
+    """There is no such template."""
+
+    code = "template_not_found"
+    title = "There is no such template"
+
+
 class Conflict(CallerError):
     """The request contradicts what has happened meanwhile."""
 
@@ -190,36 +212,87 @@ class ResultExpired(Gone):
     title = "The result has expired"
 
 
+class MediaExpired(Gone):
+    """The temporary link's time is over."""
+
+    code = "media_expired"
+    title = "The link has expired"
+
+
 class ProviderFault(PhotoChangerError):
-    """The image provider did not deliver a picture."""
+    """The image provider did not deliver a picture.
+
+    `maybe_billed` is true where the call may have been done and charged all the same: the connection broke
+    after the request had been handed over, or the answer could not be used. Such a call is only repeated
+    where the slot's retry policy says so.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        maybe_billed: bool = False,
+        retry_after_sec: float | None = None,
+    ) -> None:
+        self.maybe_billed = maybe_billed
+        self.retry_after_sec = retry_after_sec
+        super().__init__(message)
 
 
 class ProviderError(ProviderFault):
-    """The provider failed."""
+    """The provider failed, and may succeed when it is asked again."""
 
     code = "provider_error"
     title = "The image provider failed"
 
 
+class ProviderRejected(ProviderError):
+    """The provider does not take this request as it is: too large, unreadable, ill-formed; never repeated."""
+
+
 class ProviderRefused(ProviderFault):
-    """The provider refuses this photo or prompt by its policy; never retried."""
+    """The provider refuses this photo or prompt by its policy; never repeated."""
 
     code = "provider_refused"
     title = "The image provider refuses this photo"
 
 
 class ProviderNoImage(ProviderFault):
-    """The provider answered, but without a picture."""
+    """The provider answered, but without a picture; worth repeating at once.
+
+    `once` is true where a second such answer means that a third would be no better.
+    """
 
     code = "provider_no_image"
     title = "The image provider answered without a picture"
 
+    def __init__(self, message: str | None = None, *, once: bool = False, maybe_billed: bool = False) -> None:
+        self.once = once
+        super().__init__(message, maybe_billed=maybe_billed)
+
 
 class ProviderMisconfigured(ProviderFault):
-    """Our key, model or address for the provider is not accepted."""
+    """Our key, account or address for the provider is not accepted; somebody has to put that right."""
 
     code = "provider_misconfigured"
     title = "The image provider is not set up correctly"
+
+
+class ProviderModelGone(ProviderMisconfigured):
+    """The provider no longer has the model that was asked for; another may do."""
+
+
+class ProviderQuotaExhausted(ProviderFault):
+    """As many calls have been made as are allowed: by the provider, or by our own settings.
+
+    `retry_after_sec` says when there is room again.
+    """
+
+    code = "provider_quota_exhausted"
+    title = "The image provider takes no more calls for now"
+
+    def __init__(self, message: str | None = None, *, retry_after_sec: float = 60) -> None:
+        super().__init__(message, retry_after_sec=retry_after_sec)
 
 
 class DeadlineExceeded(PhotoChangerError):
@@ -232,7 +305,7 @@ class DeadlineExceeded(PhotoChangerError):
 class Unavailable(PhotoChangerError):
     """We cannot serve this now; `retry_after_sec` says when to try again."""
 
-    def __init__(self, message: str | None = None, *, retry_after_sec: int = 5) -> None:
+    def __init__(self, message: str | None = None, *, retry_after_sec: float = 5) -> None:
         self.retry_after_sec = retry_after_sec
         super().__init__(message)
 

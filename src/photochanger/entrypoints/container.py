@@ -1,7 +1,6 @@
 """The composition root: the only place that knows every port and every adapter."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 import structlog
@@ -45,18 +44,11 @@ from photochanger.application.sweep import Sweep
 from photochanger.application.worker import Worker
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.entrypoints.first_start import FirstStart
+from photochanger.entrypoints.image_providers import find_providers
 from photochanger.entrypoints.readiness import Readiness
 from photochanger.entrypoints.settings import Environment
 
-PROVIDERS_GROUP = "photochanger.providers"
-
 _Port = TypeVar("_Port")
-
-
-def find_providers() -> Mapping[str, ImageProvider]:
-    """Return every installed image provider by its name: the entry points `photochanger.providers`."""
-    made = [entry_point.load()() for entry_point in entry_points(group=PROVIDERS_GROUP)]
-    return {provider.description.name: provider for provider in made}
 
 
 def _trace_exporter(variables: Mapping[str, str]) -> SpanExporter | None:
@@ -91,7 +83,7 @@ class Container(containers.DeclarativeContainer):
     environment = providers.Dependency(instance_of=Environment)
     database_url = providers.Dependency(instance_of=str)
 
-    found_providers = providers.Singleton(find_providers)
+    found_providers = providers.Singleton(find_providers, environment.provided.variables)
     metrics = providers.Singleton(Metrics, providers=found_providers)
     tracing = providers.Singleton(
         configure_tracing,

@@ -32,6 +32,8 @@ class Environment:
     """Unset: `console` on a terminal, else `json`."""
     telemetry: Mapping[str, str] = field(default_factory=dict, repr=False)
     """OpenTelemetry's own variables (`OTEL_*`); without an endpoint or exporter, traces go nowhere."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All of the environment, for the image providers, each of which reads what is its own."""
 
     @property
     def media_dir(self) -> Path:
@@ -66,8 +68,9 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
             problems.append(Problem(field=variable, code="invalid", message=str(error)))
     if problems:
         raise ValidationFailed(problems)
-    telemetry = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
-    return Environment(**values, telemetry=telemetry)
+    given = {name: value for name, value in environ.items() if value.strip()}
+    telemetry = {name: value for name, value in given.items() if name.startswith("OTEL_")}
+    return Environment(**values, telemetry=telemetry, variables=given)
 
 
 def _path(text: str) -> Path:

@@ -27,7 +27,7 @@ from photochanger.application.ports.images import PreparedImage
 from photochanger.application.ports.providers import ImageProvider, TransformRequest
 from photochanger.domain.errors import ProviderFault
 from photochanger.domain.image import ImageInfo, ImageType
-from photochanger.domain.operation import Operation, ParameterValue
+from photochanger.domain.operation import Operation, Parameter, ParameterValue
 from photochanger.testing import photos
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -64,9 +64,7 @@ def a_request(
     A required parameter without a default gets some value that it allows.
     """
     given = {
-        parameter.name: _some_value(parameter.kind)
-        for parameter in operation.parameters
-        if parameter.required
+        parameter.name: _some_value(parameter) for parameter in operation.parameters if parameter.required
     }
     return TransformRequest(
         photo=photo or a_photo(),
@@ -76,8 +74,10 @@ def a_request(
     )
 
 
-def _some_value(kind: type[ParameterValue]) -> ParameterValue:
-    return "a portrait as a comic" if kind is str else kind(1)
+def _some_value(parameter: Parameter) -> ParameterValue:
+    text = next(iter(parameter.choices or parameter.suggestions), "a portrait as a comic")
+    of_kind: Mapping[type[ParameterValue], ParameterValue] = {str: text, bool: True, tuple: (text,)}
+    return of_kind.get(parameter.kind, max(1, int(parameter.minimum or 0)))
 
 
 async def answer(provider: ImageProvider, request: TransformRequest) -> bytes:

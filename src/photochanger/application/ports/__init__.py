@@ -9,7 +9,12 @@ with nothing half done.
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
-from photochanger.application.ports.providers import ImageProvider, TransformRequest
+from photochanger.application.ports.providers import (
+    ImageProvider,
+    ProviderFactory,
+    TemplateImage,
+    TransformRequest,
+)
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
     JobReading,
@@ -37,11 +42,13 @@ __all__ = [
     "MediaWriter",
     "PasswordHasher",
     "PreparedImage",
+    "ProviderFactory",
     "SettingsRepository",
     "Signals",
     "SlotRepository",
     "Submitted",
     "Subscription",
+    "TemplateImage",
     "Topic",
     "TransformRequest",
     "Verdict",

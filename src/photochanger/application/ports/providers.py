@@ -1,12 +1,21 @@
 """The port to image providers."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 from photochanger.application.ports.images import PreparedImage
 from photochanger.domain.operation import ParameterValue, ProviderDescription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateImage:
+    """A template, prepared as the photo is, in its role. `url` is its public link, where links are made."""
+
+    role: str
+    image: PreparedImage
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +23,18 @@ class TransformRequest:
     """What to do with a photo.
 
     `params` holds a value for every parameter of the operation that has a default. `deadline` is on the
-    monotonic clock, in seconds: the answer is of no use after it.
+    monotonic clock, in seconds: the answer is of no use after it. `model` is the one to use, where the
+    operation lists models. `photo_url` is the photo's public link, where the provider's description asks for
+    links; it lives as long as the call.
     """
 
     photo: PreparedImage
     operation: str
     params: Mapping[str, ParameterValue]
     deadline: float
+    model: str | None = None
+    photo_url: str | None = None
+    templates: Sequence[TemplateImage] = ()
 
 
 class ImageProvider(Protocol):
@@ -35,8 +49,21 @@ class ImageProvider(Protocol):
     async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
         """Write the picture to `into`, an empty file of the caller's.
 
-        Raises a `ProviderFault` that says what went wrong: `ProviderRefused` (never worth repeating),
-        `ProviderNoImage`, `ProviderMisconfigured` or `ProviderError`; what `into` then holds means nothing.
+        Raises a `ProviderFault` whose class says what went wrong and whether asking again is any use, and
+        whose `maybe_billed` whether the call may have been charged; what `into` then holds means nothing.
         Cancellation ends the attempt promptly and passes through. No secret, prompt or picture reaches the
         error's text or a log.
         """
+
+    async def close(self) -> None:
+        """Give back what the provider holds, such as connections; it is not called again afterwards."""
+        return
+
+
+ProviderFactory: TypeAlias = Callable[[Mapping[str, str]], ImageProvider]
+"""What an entry point of the group `photochanger.providers` names.
+
+It is given the environment's variables. Raises `ValidationFailed` with every problem that they have for it,
+each under its variable's name and without its value. A key that is not given is no problem: the provider is
+then offered as not configured, and its calls raise `ProviderMisconfigured`.
+"""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ from photochanger.domain.errors import (
     PhotoChangerError,
     Problem,
     ProviderFault,
+    ProviderQuotaExhausted,
     Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
@@ -77,6 +79,7 @@ STATUS_OF: Final[Mapping[type[PhotoChangerError], HTTPStatus]] = {
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     ProviderFault: HTTPStatus.BAD_GATEWAY,
+    ProviderQuotaExhausted: HTTPStatus.SERVICE_UNAVAILABLE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }
@@ -134,7 +137,7 @@ def describe(
         code=error.code,
         job_id=about.job_id if about else None,
         failure_reason=about.failure_reason if about else None,
-        retry_after_sec=error.retry_after_sec if isinstance(error, Unavailable) else None,
+        retry_after_sec=None if error.retry_after_sec is None else ceil(error.retry_after_sec),
         errors=error.problems if isinstance(error, ValidationFailed) else (),
     )
 
