@@ -47,10 +47,15 @@ class TemplateBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often a failed provider call is repeated, and the first pause between two."""
+    """How often a failed provider call is repeated, and the first pause between two.
 
-    max_attempts: int = 0
+    `max_attempts` counts the repetitions, not the first attempt. `repeat_maybe_billed` says whether a call
+    that may have been charged is repeated too.
+    """
+
+    max_attempts: int = 2
     backoff_ms: int = 500
+    repeat_maybe_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,115 @@
+"""The circuit breaker: keeps calls away from a provider that is down, and finds out when it is back.
+
+    closed ──failures in a row──▶ open ──pause over──▶ half open ──the one probe succeeds──▶ closed
+                                   ▲                        │
+                                   └──── the probe fails ───┘  (a longer pause)
+
+Its clock is whatever monotonic seconds its caller passes as `now`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from photochanger.domain.errors import (
+    ProviderError,
+    ProviderFault,
+    ProviderMisconfigured,
+    ProviderNoImage,
+    ProviderQuotaExhausted,
+    ProviderRefused,
+    ProviderRejected,
+)
+
+FAILURES_TO_OPEN: Final = 3
+FIRST_PAUSE_SEC: Final = 5.0
+LONGEST_PAUSE_SEC: Final = 20.0
+"""A provider that is back is in use again after this time at most."""
+LONG_PAUSE_SEC: Final = 300.0
+"""The pause after a failure that somebody has to put right, such as a key that is not accepted."""
+PROBE_CHECK_SEC: Final = 0.5
+
+_NEUTRAL: Final = (ProviderRefused, ProviderNoImage, ProviderRejected)
+"""The provider works; it is this photo or this request that it does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why no call may be made now, and in how many seconds it may be worth asking again."""
+
+    fault: ProviderFault
+    seconds: float
+
+
+class CircuitBreaker:
+    """Watches the calls of one provider and model. Every `begin` is followed by exactly one `end`."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open_until: float | None = None
+        self._pause = FIRST_PAUSE_SEC
+        self._cause: ProviderFault = ProviderError()
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are kept away, all of them or all but one probe."""
+        return self._open_until is not None
+
+    def hindrance(self, now: float) -> Hindrance | None:
+        """Return what stands against a call at `now`, or None where it may begin."""
+        if self._open_until is None:
+            return None
+        if now < self._open_until:
+            return Hindrance(self._cause, self._open_until - now)
+        return Hindrance(self._cause, PROBE_CHECK_SEC) if self._probing else None
+
+    def begin(self) -> "Trial":
+        """Begin a call that nothing stands against; while the breaker is open, it is the probe."""
+        self._probing = self.is_open
+        return Trial(self, is_probe=self._probing)
+
+    def end(self, trial: "Trial", fault: ProviderFault | None, now: float) -> None:
+        """Take note of how a call ended: `fault` is None for success."""
+        if trial.is_probe:
+            self._probing = False
+        if fault is None:
+            self._close()
+        elif not isinstance(fault, _NEUTRAL):
+            self._fail(fault, now, is_probe=trial.is_probe)
+
+    def abandon(self, trial: "Trial") -> None:
+        """Take note that a call was cut short by ourselves, which says nothing of the provider."""
+        if trial.is_probe:
+            self._probing = False
+
+    def _close(self) -> None:
+        self._failures, self._open_until, self._pause = 0, None, FIRST_PAUSE_SEC
+
+    def _fail(self, fault: ProviderFault, now: float, *, is_probe: bool) -> None:
+        if self.is_open and not is_probe:
+            return  # begun before it opened: that the provider was down then is known
+        self._failures += 1
+        pause = _own_pause(fault)
+        if pause is None:
+            if self._failures < FAILURES_TO_OPEN and not is_probe:
+                return
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SEC)
+        self._open_until, self._cause = now + pause, fault
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A call that a breaker has let through."""
+
+    breaker: CircuitBreaker
+    is_probe: bool
+
+
+def _own_pause(fault: ProviderFault) -> float | None:
+    """Return the pause that the fault itself brings, however few they were; None for an ordinary failure."""
+    match fault:
+        case ProviderQuotaExhausted(retry_after_sec=float() | int() as seconds):
+            return min(max(float(seconds), PROBE_CHECK_SEC), LONG_PAUSE_SEC)
+        case ProviderMisconfigured():
+            return LONG_PAUSE_SEC
+    return None

@@ -1,0 +1,204 @@
+"""The circuit breaker: when it opens, for how long, and how it finds out."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from photochanger.domain.breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_PAUSE_SEC,
+    LONG_PAUSE_SEC,
+    LONGEST_PAUSE_SEC,
+    CircuitBreaker,
+    Trial,
+)
+from photochanger.domain.errors import (
+    ProviderError,
+    ProviderFault,
+    ProviderMisconfigured,
+    ProviderModelGone,
+    ProviderNoImage,
+    ProviderQuotaExhausted,
+    ProviderRefused,
+    ProviderRejected,
+)
+
+
+@dataclass
+class Watched:
+    """A breaker, and a time that is easy to let pass."""
+
+    breaker: CircuitBreaker
+    now: float = 1_000.0
+
+    def call(self, fault: ProviderFault | None = None) -> None:
+        assert self.breaker.hindrance(self.now) is None
+        self.breaker.end(self.breaker.begin(), fault, self.now)
+
+    def fail(self, times: int = FAILURES_TO_OPEN) -> None:
+        for _ in range(times):
+            self.call(ProviderError())
+
+    def pause_sec(self) -> float:
+        hindrance = self.breaker.hindrance(self.now)
+        return 0.0 if hindrance is None else hindrance.seconds
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched(CircuitBreaker())
+
+
+def test_it_opens_after_failures_in_a_row(watched: Watched) -> None:
+    watched.fail(FAILURES_TO_OPEN - 1)
+    assert not watched.breaker.is_open
+    watched.fail(1)
+    assert watched.pause_sec() == FIRST_PAUSE_SEC
+
+
+def test_a_success_between_them_starts_the_count_anew(watched: Watched) -> None:
+    watched.fail(FAILURES_TO_OPEN - 1)
+    watched.call()
+    watched.fail(FAILURES_TO_OPEN - 1)
+    assert not watched.breaker.is_open
+
+
+@pytest.mark.parametrize("fault", [ProviderRefused(), ProviderNoImage(), ProviderRejected()])
+def test_what_is_the_photos_fault_is_neutral(watched: Watched, fault: ProviderFault) -> None:
+    watched.fail(FAILURES_TO_OPEN - 1)
+    for _ in range(20):
+        watched.call(fault)
+    assert not watched.breaker.is_open
+    watched.fail(1)
+    assert watched.breaker.is_open, "a neutral outcome is no success either"
+
+
+def test_a_call_that_we_cut_short_is_neutral(watched: Watched) -> None:
+    watched.fail(FAILURES_TO_OPEN - 1)
+    for _ in range(20):
+        watched.breaker.abandon(watched.breaker.begin())
+    assert not watched.breaker.is_open
+
+
+def test_one_probe_at_a_time_when_the_pause_is_over(watched: Watched) -> None:
+    watched.fail()
+    watched.now += FIRST_PAUSE_SEC
+
+    probe = watched.breaker.begin()
+
+    assert probe.is_probe
+    assert watched.pause_sec() > 0
+    watched.breaker.end(probe, None, watched.now)
+    assert not watched.breaker.is_open
+    assert watched.pause_sec() == 0
+
+
+@pytest.mark.parametrize("outcome", ["refused", "abandoned"])
+def test_a_probe_that_tells_nothing_makes_room_for_another(watched: Watched, outcome: str) -> None:
+    watched.fail()
+    watched.now += FIRST_PAUSE_SEC
+
+    probe = watched.breaker.begin()
+    if outcome == "refused":
+        watched.breaker.end(probe, ProviderRefused(), watched.now)
+    else:
+        watched.breaker.abandon(probe)
+
+    assert watched.breaker.is_open
+    assert watched.pause_sec() == 0
+
+
+def test_pauses_grow_to_a_bound_and_begin_small_after_a_success(watched: Watched) -> None:
+    watched.fail()
+    pauses = []
+    for _ in range(5):
+        pauses.append(watched.pause_sec())
+        watched.now += pauses[-1]
+        watched.fail(1)
+
+    assert pauses == [5, 10, 20, 20, 20]
+    assert LONGEST_PAUSE_SEC == 20
+    watched.now += watched.pause_sec()
+    watched.call()
+    watched.fail()
+    assert watched.pause_sec() == FIRST_PAUSE_SEC
+
+
+def test_failures_of_calls_begun_before_it_opened_do_not_prolong_the_pause(watched: Watched) -> None:
+    late = [watched.breaker.begin() for _ in range(10)]
+    watched.fail()
+    for trial in late:
+        watched.breaker.end(trial, ProviderError(), watched.now + 3)
+    assert watched.pause_sec() == FIRST_PAUSE_SEC
+
+
+def test_a_success_of_a_call_begun_before_it_opened_closes_it(watched: Watched) -> None:
+    late = watched.breaker.begin()
+    watched.fail()
+    watched.breaker.end(late, None, watched.now)
+    assert not watched.breaker.is_open
+
+
+@pytest.mark.parametrize("fault", [ProviderMisconfigured(), ProviderModelGone()])
+def test_what_somebody_has_to_put_right_opens_it_at_once_and_long(
+    watched: Watched, fault: ProviderFault
+) -> None:
+    watched.call(fault)
+    assert watched.pause_sec() == LONG_PAUSE_SEC
+    hindrance = watched.breaker.hindrance(watched.now)
+    assert hindrance is not None
+    assert hindrance.fault is fault
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [(37, 37), (0, 0.5), (36_000, LONG_PAUSE_SEC)])
+def test_a_quota_opens_it_for_as_long_as_the_provider_says(
+    watched: Watched, retry_after: float, pause: float
+) -> None:
+    watched.call(ProviderQuotaExhausted(retry_after_sec=retry_after))
+    assert watched.pause_sec() == pause
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Whatever happens in whatever order: one probe, bounded pauses, and a way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaker, self.now = CircuitBreaker(), 0.0
+        self.running: list[Trial] = []
+
+    @rule(seconds=st.floats(0, 400))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.breaker.hindrance(self.now) is None)
+    @rule()
+    def begin(self) -> None:
+        self.running.append(self.breaker.begin())
+
+    @precondition(lambda self: self.running)
+    @rule(
+        index=st.integers(0, 1000),
+        fault=st.sampled_from([None, ProviderError(), ProviderRefused(), ProviderQuotaExhausted()]),
+    )
+    def end(self, index: int, fault: ProviderFault | None) -> None:
+        self.breaker.end(self.running.pop(index % len(self.running)), fault, self.now)
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def abandon(self) -> None:
+        self.breaker.abandon(self.running.pop())
+
+    @invariant()
+    def there_is_at_most_one_probe(self) -> None:
+        if self.breaker.is_open:
+            assert sum(trial.is_probe for trial in self.running) <= 1
+
+    @invariant()
+    def it_never_stays_shut_for_long_without_a_probe(self) -> None:
+        hindrance = self.breaker.hindrance(self.now + LONG_PAUSE_SEC)
+        assert hindrance is None or any(trial.is_probe for trial in self.running)
+
+
+TestAnyHistory = AnyHistory.TestCase
