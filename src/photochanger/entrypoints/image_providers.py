@@ -1,11 +1,14 @@
 """The image providers of this installation: ours, and whatever else is installed."""
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from photochanger.application.ports import ImageProvider, ProviderFactory
 from photochanger.domain.errors import Problem, ValidationFailed
+from photochanger.domain.operation import Operation
 
 GROUP: Final = "photochanger.providers"
 
@@ -28,3 +31,26 @@ def find_providers(variables: Mapping[str, str]) -> Mapping[str, ImageProvider]:
     if problems:
         raise ValidationFailed(problems)
     return found
+
+
+def parameter_schema(operation: Operation) -> dict[str, Any]:
+    """Return the JSON Schema of a slot's parameters for an operation, as a document of its own."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": operation.display_name,
+        **operation.params_schema(),
+    }
+
+
+def write_parameter_schemas(providers: Mapping[str, ImageProvider], folder: Path) -> None:
+    """Write `{provider}.{operation}.json` for every operation, and remove what no operation has."""
+    folder.mkdir(exist_ok=True)
+    written = set()
+    for name, provider in providers.items():
+        for operation in provider.description.operations:
+            path = folder / f"{name}.{operation.name}.json"
+            document = json.dumps(parameter_schema(operation), ensure_ascii=False, indent=2)
+            path.write_text(document + "\n", encoding="utf-8")
+            written.add(path)
+    for path in set(folder.glob("*.json")) - written:
+        path.unlink()

@@ -196,17 +196,19 @@ def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
     "--write",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     metavar="FOLDER",
-    help="Write openapi.yaml, errors.md and VERSION.json into FOLDER instead of printing.",
+    help="Write openapi.yaml, errors.md, VERSION.json and slot-parameters/ into FOLDER instead of printing.",
 )
 def openapi(write: Path | None) -> None:
     """Print the OpenAPI document of the HTTP interface, as YAML."""
     from photochanger.entrypoints.container import Container
     from photochanger.entrypoints.http.app import create_app
     from photochanger.entrypoints.http.documentation import openapi_yaml, write_contracts
+    from photochanger.entrypoints.image_providers import write_parameter_schemas
 
     container = Container(environment=Environment(), database_url="")  # nothing of it is opened
     app = create_app(container)
     if write is not None:
         write_contracts(app, write)
+        write_parameter_schemas(container.found_providers(), write / "slot-parameters")
     else:
         click.echo(openapi_yaml(app), nl=False)
