@@ -4,7 +4,10 @@
                                    ▲                        │
                                    └──── the probe fails ───┘  (a longer pause)
 
-Its clock is whatever monotonic seconds its caller passes as `now`.
+A probe that is silent for the longest pause no longer keeps others away: behind a provider that hangs, it may
+be silent until its job's deadline.
+
+The clock is whatever monotonic seconds the caller passes as `now`.
 """
 
 from dataclasses import dataclass
@@ -48,7 +51,7 @@ class CircuitBreaker:
         self._open_until: float | None = None
         self._pause = FIRST_PAUSE_SEC
         self._cause: ProviderFault = ProviderError()
-        self._probing = False
+        self._probe: Trial | None = None
 
     @property
     def is_open(self) -> bool:
@@ -61,29 +64,32 @@ class CircuitBreaker:
             return None
         if now < self._open_until:
             return Hindrance(self._cause, self._open_until - now)
-        return Hindrance(self._cause, PROBE_CHECK_SEC) if self._probing else None
+        is_probing = self._probe is not None and now < self._probe.begun_at + LONGEST_PAUSE_SEC
+        return Hindrance(self._cause, PROBE_CHECK_SEC) if is_probing else None
 
-    def begin(self) -> "Trial":
+    def begin(self, now: float) -> "Trial":
         """Begin a call that nothing stands against; while the breaker is open, it is the probe."""
-        self._probing = self.is_open
-        return Trial(self, is_probe=self._probing)
+        trial = Trial(self, now)
+        if self.is_open:
+            self._probe = trial
+        return trial
 
     def end(self, trial: "Trial", fault: ProviderFault | None, now: float) -> None:
         """Take note of how a call ended: `fault` is None for success."""
-        if trial.is_probe:
-            self._probing = False
+        is_probe = trial is self._probe
+        self.abandon(trial)
         if fault is None:
             self._close()
         elif not isinstance(fault, _NEUTRAL):
-            self._fail(fault, now, is_probe=trial.is_probe)
+            self._fail(fault, now, is_probe=is_probe)
 
     def abandon(self, trial: "Trial") -> None:
         """Take note that a call was cut short by ourselves, which says nothing of the provider."""
-        if trial.is_probe:
-            self._probing = False
+        if trial is self._probe:
+            self._probe = None
 
     def _close(self) -> None:
-        self._failures, self._open_until, self._pause = 0, None, FIRST_PAUSE_SEC
+        self._failures, self._open_until, self._pause, self._probe = 0, None, FIRST_PAUSE_SEC, None
 
     def _fail(self, fault: ProviderFault, now: float, *, is_probe: bool) -> None:
         if self.is_open and not is_probe:
@@ -97,12 +103,12 @@ class CircuitBreaker:
         self._open_until, self._cause = now + pause, fault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """A call that a breaker has let through."""
 
     breaker: CircuitBreaker
-    is_probe: bool
+    begun_at: float
 
 
 def _own_pause(fault: ProviderFault) -> float | None:

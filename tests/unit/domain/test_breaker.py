@@ -35,7 +35,7 @@ class Watched:
 
     def call(self, fault: ProviderFault | None = None) -> None:
         assert self.breaker.hindrance(self.now) is None
-        self.breaker.end(self.breaker.begin(), fault, self.now)
+        self.breaker.end(self.breaker.begin(self.now), fault, self.now)
 
     def fail(self, times: int = FAILURES_TO_OPEN) -> None:
         for _ in range(times):
@@ -78,7 +78,7 @@ def test_what_is_the_photos_fault_is_neutral(watched: Watched, fault: ProviderFa
 def test_a_call_that_we_cut_short_is_neutral(watched: Watched) -> None:
     watched.fail(FAILURES_TO_OPEN - 1)
     for _ in range(20):
-        watched.breaker.abandon(watched.breaker.begin())
+        watched.breaker.abandon(watched.breaker.begin(watched.now))
     assert not watched.breaker.is_open
 
 
@@ -86,9 +86,8 @@ def test_one_probe_at_a_time_when_the_pause_is_over(watched: Watched) -> None:
     watched.fail()
     watched.now += FIRST_PAUSE_SEC
 
-    probe = watched.breaker.begin()
+    probe = watched.breaker.begin(watched.now)
 
-    assert probe.is_probe
     assert watched.pause_sec() > 0
     watched.breaker.end(probe, None, watched.now)
     assert not watched.breaker.is_open
@@ -100,7 +99,7 @@ def test_a_probe_that_tells_nothing_makes_room_for_another(watched: Watched, out
     watched.fail()
     watched.now += FIRST_PAUSE_SEC
 
-    probe = watched.breaker.begin()
+    probe = watched.breaker.begin(watched.now)
     if outcome == "refused":
         watched.breaker.end(probe, ProviderRefused(), watched.now)
     else:
@@ -108,6 +107,21 @@ def test_a_probe_that_tells_nothing_makes_room_for_another(watched: Watched, out
 
     assert watched.breaker.is_open
     assert watched.pause_sec() == 0
+
+
+def test_a_probe_that_hangs_keeps_others_away_for_a_while_only(watched: Watched) -> None:
+    watched.fail()
+    watched.now += FIRST_PAUSE_SEC
+    hanging = watched.breaker.begin(watched.now)
+    watched.now += LONGEST_PAUSE_SEC
+
+    assert watched.pause_sec() == 0
+    second = watched.breaker.begin(watched.now)
+    assert watched.pause_sec() > 0
+    watched.breaker.end(hanging, ProviderError(), watched.now)
+    assert watched.pause_sec() == 0.5, "the one that hung tells nothing new"
+    watched.breaker.end(second, None, watched.now)
+    assert not watched.breaker.is_open
 
 
 def test_pauses_grow_to_a_bound_and_begin_small_after_a_success(watched: Watched) -> None:
@@ -127,7 +141,7 @@ def test_pauses_grow_to_a_bound_and_begin_small_after_a_success(watched: Watched
 
 
 def test_failures_of_calls_begun_before_it_opened_do_not_prolong_the_pause(watched: Watched) -> None:
-    late = [watched.breaker.begin() for _ in range(10)]
+    late = [watched.breaker.begin(watched.now) for _ in range(10)]
     watched.fail()
     for trial in late:
         watched.breaker.end(trial, ProviderError(), watched.now + 3)
@@ -135,7 +149,7 @@ def test_failures_of_calls_begun_before_it_opened_do_not_prolong_the_pause(watch
 
 
 def test_a_success_of_a_call_begun_before_it_opened_closes_it(watched: Watched) -> None:
-    late = watched.breaker.begin()
+    late = watched.breaker.begin(watched.now)
     watched.fail()
     watched.breaker.end(late, None, watched.now)
     assert not watched.breaker.is_open
@@ -167,6 +181,8 @@ class AnyHistory(RuleBasedStateMachine):
         super().__init__()
         self.breaker, self.now = CircuitBreaker(), 0.0
         self.running: list[Trial] = []
+        self.probes: list[float] = []
+        self.endings = 0
 
     @rule(seconds=st.floats(0, 400))
     def time_passes(self, seconds: float) -> None:
@@ -175,7 +191,9 @@ class AnyHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.breaker.hindrance(self.now) is None)
     @rule()
     def begin(self) -> None:
-        self.running.append(self.breaker.begin())
+        if self.breaker.is_open:
+            self.probes.append(self.now)
+        self.running.append(self.breaker.begin(self.now))
 
     @precondition(lambda self: self.running)
     @rule(
@@ -183,22 +201,23 @@ class AnyHistory(RuleBasedStateMachine):
         fault=st.sampled_from([None, ProviderError(), ProviderRefused(), ProviderQuotaExhausted()]),
     )
     def end(self, index: int, fault: ProviderFault | None) -> None:
+        self.endings += 1
         self.breaker.end(self.running.pop(index % len(self.running)), fault, self.now)
 
     @precondition(lambda self: self.running)
     @rule()
     def abandon(self) -> None:
+        self.endings += 1
         self.breaker.abandon(self.running.pop())
 
     @invariant()
-    def there_is_at_most_one_probe(self) -> None:
-        if self.breaker.is_open:
-            assert sum(trial.is_probe for trial in self.running) <= 1
+    def probes_do_not_come_in_herds(self) -> None:
+        recent = [at for at in self.probes if at > self.now - LONGEST_PAUSE_SEC]
+        assert len(recent) <= 1 + self.endings
 
     @invariant()
-    def it_never_stays_shut_for_long_without_a_probe(self) -> None:
-        hindrance = self.breaker.hindrance(self.now + LONG_PAUSE_SEC)
-        assert hindrance is None or any(trial.is_probe for trial in self.running)
+    def it_is_never_shut_for_longer_than_the_longest_pause(self) -> None:
+        assert self.breaker.hindrance(self.now + LONG_PAUSE_SEC) is None
 
 
 TestAnyHistory = AnyHistory.TestCase
