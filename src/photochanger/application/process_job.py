@@ -1,15 +1,15 @@
 """Doing a job: from the photo in the store to the finished picture, under a lease."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from photochanger.application.call_providers import CallProviders, Progress
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.clock import Clock
-from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
-from photochanger.application.ports.providers import ImageProvider, TransformRequest
+from photochanger.application.ports.images import FinishedImage, ImageEditor
 from photochanger.application.ports.signals import Signals, Topic
 from photochanger.application.ports.storage import (
     JobReading,
@@ -23,16 +23,13 @@ from photochanger.domain.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
     InternalError,
-    InvalidImage,
     PhotoChangerError,
-    ProviderError,
     ProviderFault,
-    ProviderMisconfigured,
-    UnsupportedMediaType,
 )
-from photochanger.domain.image import ImageInfo
-from photochanger.domain.job import Job, JobEvent, JobResult
+from photochanger.domain.image import ImageInfo, ImageRequirements
+from photochanger.domain.job import Job, JobEvent, JobResult, ResultSource
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
+from photochanger.domain.slot import OnFailure
 
 LEASE = timedelta(seconds=4)
 """How long a worker may be silent before another takes its job."""
@@ -42,20 +39,25 @@ RENEW_EVERY_SEC = LEASE.total_seconds() / 3
 STORING_SEC = 0.25
 """What is kept back of the time to the deadline, for storing the result."""
 
-LEAST_USEFUL_SEC = 0.5
-"""With less time than this before the storing, a job is not begun: it would only take time from others."""
+STAND_IN_SEC = 2.0
+"""What is kept back besides, where the booth is to get its own photo when everything has failed."""
 
 RETRY_PAUSE_SEC = 0.1
 
 _CHUNK = 256 * 1024
+_T = TypeVar("_T")
 
 
 class ProcessJob:
-    """Prepares the photo, has the provider transform it, stores the picture and ends the job.
+    """Has a provider transform the photo, stores the picture and ends the job.
 
     The lease is renewed while the work goes on. The work stops at once when the job is lost: ended by its
     deadline or by an administrator, or taken over after a silence. A shutdown hands the job back. An error
     that nobody foresaw ends the job as `failed_internal` and is raised, for the log.
+
+    Where the slot says so, a job that fails, or is about to miss its deadline, ends with the booth's own
+    photo, upright and without metadata, as a stand-in: its state tells the truth, and the guest has a
+    picture.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class ProcessJob:
         registry: MediaRegistry,
         store: MediaStore,
         images: ImageEditor,
-        providers: Callable[[str], ImageProvider | None],
+        call_providers: CallProviders,
         signals: Signals,
         clock: Clock,
     ) -> None:
@@ -73,16 +75,16 @@ class ProcessJob:
         self._registry = registry
         self._store = store
         self._images = images
-        self._providers = providers
+        self._call_providers = call_providers
         self._signals = signals
         self._clock = clock
 
     async def __call__(self, claimed: JobReading) -> None:
         """Do the claimed job to its end."""
-        job = claimed.job
+        job, progress = claimed.job, Progress()
         deadline = self._clock.monotonic() + claimed.seconds_to_deadline
         try:
-            verdict = await self._while_ours(job, self._decide(job, deadline))
+            verdict = await self._while_ours(job, self._decide(job, deadline, progress))
             if verdict is not None:
                 await self._finalize(job, verdict, deadline)
         except DeadlineExceeded:
@@ -92,7 +94,8 @@ class ProcessJob:
                 await self._jobs.release(job.job_id, fence=job.fence)
             raise
         except Exception:
-            await self._finalize(job, _failure(InternalError(), attempts=0), deadline)
+            verdict = await self._fail(job, InternalError(), deadline, progress)
+            await self._finalize(job, verdict, deadline)
             raise
 
     async def _while_ours(self, job: Job, deciding: Coroutine[Any, Any, Verdict]) -> Verdict | None:
@@ -119,19 +122,43 @@ class ProcessJob:
                     if not await self._jobs.renew(job.job_id, fence=job.fence, lease=LEASE):
                         return
 
-    async def _decide(self, job: Job, deadline: float) -> Verdict:
+    async def _decide(self, job: Job, deadline: float, progress: Progress) -> Verdict:
         """Produce the picture or a failure; raises `DeadlineExceeded` where time does not suffice."""
-        time_for_work = deadline - STORING_SEC - self._clock.monotonic()
-        if time_for_work < LEAST_USEFUL_SEC:
-            raise DeadlineExceeded
-        limit = asyncio.timeout(time_for_work)
+        kept_back = STORING_SEC + (STAND_IN_SEC if _wants_stand_in(job) else 0.0)
+        try:
+            result = await self._by(
+                deadline - kept_back, self._produce(job, deadline - kept_back, deadline, progress)
+            )
+        except PhotoChangerError as error:
+            return await self._fail(job, error, deadline, progress)
+        return Verdict(event=JobEvent.SUCCEEDED, attempts=progress.attempts, result=result)
+
+    async def _by(self, end: float, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do the work, but no longer than to `end`; raises `DeadlineExceeded` then."""
+        limit = asyncio.timeout(max(0.0, end - self._clock.monotonic()))
         try:
             async with limit:
-                return await self._produce(job, deadline)
+                return await work
         except TimeoutError:
             if limit.expired():
                 raise DeadlineExceeded from None
             raise
+
+    async def _fail(self, job: Job, error: PhotoChangerError, deadline: float, progress: Progress) -> Verdict:
+        """Return the failure, with a stand-in where the slot wants one and it can be had in time."""
+        stand_in: JobResult | None = None
+        if _wants_stand_in(job):
+            with suppress(PhotoChangerError, OSError):
+                stand_in = await self._by(deadline - STORING_SEC, self._stand_in(job, deadline))
+        if stand_in is None and isinstance(error, DeadlineExceeded):
+            raise error
+        at_provider = isinstance(error, ProviderFault | DeadlineExceeded)
+        return Verdict(
+            event=JobEvent.PROVIDER_FAILED if at_provider else JobEvent.INTERNALLY_FAILED,
+            attempts=progress.attempts,
+            failure_reason=error.code,
+            result=stand_in,
+        )
 
     async def _expire(self, job: Job, deadline: float) -> None:
         """End the job at its deadline, for no request may be waiting that would."""
@@ -139,40 +166,21 @@ class ProcessJob:
         with suppress(DatabaseUnavailable):
             await self._jobs.expire([job.job_id])
 
-    async def _produce(self, job: Job, deadline: float) -> Verdict:
-        attempts = 0
-        try:
-            provider = self._provider(job)
-            async with (
-                self._store.open(media_key(MediaKind.PAYLOAD, job.payload_id)) as photo,
-                self._images.prepare(photo, provider.description.image_requirements) as prepared,
-            ):
-                with self._store.scratch() as picture:
-                    request = _request(provider, job, prepared, deadline)
-                    attempts = 1
-                    await provider.transform(request, picture)
-                    async with self._finish(picture) as finished:
-                        result = await self._store_result(job, finished, deadline)
-        except PhotoChangerError as error:
-            return _failure(error, attempts)
-        return Verdict(event=JobEvent.SUCCEEDED, attempts=attempts, result=result)
+    async def _produce(self, job: Job, end: float, deadline: float, progress: Progress) -> JobResult:
+        async with self._call_providers(job, deadline=end, progress=progress) as picture:
+            return await self._store_result(job, picture.finished, picture.source, deadline)
 
-    def _provider(self, job: Job) -> ImageProvider:
-        provider = self._providers(job.configuration.call.provider)
-        if provider is None:
-            raise ProviderMisconfigured(f"There is no provider {job.configuration.call.provider} here")
-        return provider
+    async def _stand_in(self, job: Job, deadline: float) -> JobResult:
+        async with (
+            self._store.open(media_key(MediaKind.PAYLOAD, job.payload_id)) as photo,
+            self._images.prepare(photo, ImageRequirements()) as prepared,
+            self._images.finish(prepared.file) as finished,
+        ):
+            return await self._store_result(job, finished, ResultSource.ORIGINAL, deadline)
 
-    @asynccontextmanager
-    async def _finish(self, picture: BinaryIO) -> AsyncIterator[FinishedImage]:
-        """Check and clean the provider's picture; a bad one is the provider's failure, not the booth's."""
-        try:
-            async with self._images.finish(picture) as finished:
-                yield finished
-        except (InvalidImage, UnsupportedMediaType) as error:
-            raise ProviderError("The image provider answered with a picture that cannot be used") from error
-
-    async def _store_result(self, job: Job, finished: FinishedImage, deadline: float) -> JobResult:
+    async def _store_result(
+        self, job: Job, finished: FinishedImage, source: ResultSource, deadline: float
+    ) -> JobResult:
         """Write the picture and its preview; they count only once the job is finalised with them."""
         result_id, preview_id = new_media_id(), new_media_id()
         await self._registry.intend(
@@ -185,6 +193,7 @@ class ProcessJob:
             preview=await self._store_image(
                 MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
             ),
+            source=source,
         )
 
     async def _store_image(
@@ -208,19 +217,5 @@ class ProcessJob:
                 return
 
 
-def _request(provider: ImageProvider, job: Job, prepared: PreparedImage, deadline: float) -> TransformRequest:
-    call = job.configuration.call
-    operation = provider.description.operation(call.operation)
-    if operation is None:
-        raise ProviderMisconfigured(f"{call.provider} has no operation {call.operation}")
-    return TransformRequest(
-        photo=prepared,
-        operation=call.operation,
-        params=operation.with_defaults(call.params),
-        deadline=deadline,
-    )
-
-
-def _failure(error: PhotoChangerError, attempts: int) -> Verdict:
-    event = JobEvent.PROVIDER_FAILED if isinstance(error, ProviderFault) else JobEvent.INTERNALLY_FAILED
-    return Verdict(event=event, attempts=attempts, failure_reason=error.code)
+def _wants_stand_in(job: Job) -> bool:
+    return job.configuration.on_failure is OnFailure.ORIGINAL

@@ -48,6 +48,7 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self._failures = 0
+        self._failing_since = 0.0
         self._open_until: float | None = None
         self._pause = FIRST_PAUSE_SEC
         self._cause: ProviderFault = ProviderError()
@@ -78,8 +79,12 @@ class CircuitBreaker:
         """Take note of how a call ended: `fault` is None for success."""
         is_probe = trial is self._probe
         self.abandon(trial)
+        if self.is_open and not is_probe:
+            return  # begun before it opened, or a probe that others have overtaken: it tells nothing new
         if fault is None:
-            self._close()
+            # The success of a call that was under way when the failures began does not disprove them.
+            if trial.begun_at >= self._failing_since:
+                self._close()
         elif not isinstance(fault, _NEUTRAL):
             self._fail(fault, now, is_probe=is_probe)
 
@@ -89,11 +94,12 @@ class CircuitBreaker:
             self._probe = None
 
     def _close(self) -> None:
-        self._failures, self._open_until, self._pause, self._probe = 0, None, FIRST_PAUSE_SEC, None
+        self._failures, self._failing_since = 0, 0.0
+        self._open_until, self._pause, self._probe = None, FIRST_PAUSE_SEC, None
 
     def _fail(self, fault: ProviderFault, now: float, *, is_probe: bool) -> None:
-        if self.is_open and not is_probe:
-            return  # begun before it opened: that the provider was down then is known
+        if self._failures == 0:
+            self._failing_since = now
         self._failures += 1
         pause = _own_pause(fault)
         if pause is None:

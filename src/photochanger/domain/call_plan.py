@@ -37,6 +37,9 @@ from photochanger.domain.slot import ProviderCall, RetryPolicy
 
 MAX_BACKOFF_SEC: Final = 10.0
 
+CUTTING_SHORT_SEC: Final = 0.25
+"""What it may take to end a call, over and above the time that the fallback is left."""
+
 PATIENCE_SEC: Final = 10.0
 """How long it is worth waiting for a provider that is kept from calls, where there is no other way."""
 
@@ -233,7 +236,9 @@ def _limit(way: _Way, later: Sequence[_Way], time_left: float) -> float:
     Another model of the same provider is no reason to stop: a call that was cut short may be charged.
     """
     reserves = [
-        other.least_useful_sec for other in later if other.route.call.provider != way.route.call.provider
+        other.least_useful_sec + CUTTING_SHORT_SEC
+        for other in later
+        if other.route.call.provider != way.route.call.provider
     ]
     limit = time_left - min(reserves, default=0.0)
     return limit if limit >= way.least_useful_sec else time_left

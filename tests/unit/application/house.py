@@ -5,11 +5,12 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.call_providers import CallProviders
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports import (
     Clock,
@@ -22,13 +23,16 @@ from photochanger.application.ports import (
     TransformRequest,
 )
 from photochanger.application.process_job import LEASE, ProcessJob
+from photochanger.application.provider_inputs import PrepareInputs
+from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
-from photochanger.domain.errors import InvalidImage, UnsupportedMediaType
+from photochanger.domain.call_plan import Attempt
+from photochanger.domain.errors import InvalidImage, ProviderFault, UnsupportedMediaType
 from photochanger.domain.image import ImageInfo, ImageRequirements, ImageType
 from photochanger.domain.media import MediaState
-from photochanger.domain.operation import Operation, Parameter, ProviderDescription
+from photochanger.domain.operation import Operation, Parameter, ProviderDescription, TemplateRole
 from photochanger.domain.slot import ProviderCall, Slot, SlotId
 
 PHOTO = b"image: a fox in the snow"
@@ -71,10 +75,23 @@ async def paint(request: TransformRequest, into: BinaryIO) -> None:
     into.write(request.photo.file.read() + b", painted")
 
 
+def fails_with(*faults: ProviderFault | None) -> Behaviour:
+    """The behaviour of a provider that fails so in turn, None being success, and then works."""
+    left = list(faults)
+
+    async def behave(request: TransformRequest, into: BinaryIO) -> None:
+        if left and (fault := left.pop(0)):
+            raise fault
+        await paint(request, into)
+
+    return behave
+
+
 class ObedientProvider(ImageProvider):
     """Does what it is told, and remembers what it was asked and how often it was cut short."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "painter", **terms: Any) -> None:
+        self._name, self._terms = name, terms
         self.behaviour: Behaviour = paint
         self.requests: list[TransformRequest] = []
         self.cancelled = 0
@@ -82,9 +99,20 @@ class ObedientProvider(ImageProvider):
 
     @property
     def description(self) -> ProviderDescription:
-        strength = Parameter(name="strength", kind=int, description="", default=40)
-        operation = Operation(name="paint", display_name="Paint", parameters=(strength,))
-        return ProviderDescription(name="painter", display_name="Painter", operations=(operation,))
+        operation = Operation(
+            name="paint",
+            display_name="Paint",
+            parameters=(
+                Parameter(name="strength", kind=int, description="", default=40),
+                Parameter(name="models", kind=tuple, description="", default=self._terms.get("models")),
+            ),
+            template_roles=(TemplateRole(role="style"),),
+            models="models",
+        )
+        terms = {name: value for name, value in self._terms.items() if name != "models"}
+        return ProviderDescription(
+            name=self._name, display_name=self._name.title(), operations=(operation,), **terms
+        )
 
     async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
         self.requests.append(request)
@@ -110,6 +138,8 @@ class House:
         self.jobs = self.storage.jobs
         self.images = PlainImageEditor()
         self.provider = ObedientProvider()
+        self.other_provider = ObedientProvider("sculptor")
+        self.failed_attempts: list[Attempt] = []
         self.hasher = FastPasswordHasherForTests()
         self.configuration = CurrentConfiguration(
             slots=self.storage.slots,
@@ -126,12 +156,31 @@ class House:
             clock=self.clock,
         )
         self.await_outcome = AwaitOutcome(jobs=self.jobs, signals=self.storage.signals, clock=self.clock)
+        self.links = ProviderLinks(
+            registry=self.storage.media, store=self.storage.files, base_url="https://photos.example.org"
+        )
+        self.call_providers = CallProviders(
+            providers=self.find_provider,
+            inputs=PrepareInputs(
+                store=self.storage.files,
+                images=self.images,
+                templates=self.storage.templates,
+                links=self.links,
+            ),
+            store=self.storage.files,
+            images=self.images,
+            usage=self.storage.usage,
+            configuration=self.configuration,
+            clock=self.clock,
+            jitter=lambda: 1.0,
+            report=lambda _job, attempt: self.failed_attempts.append(attempt),
+        )
         self.process_job = ProcessJob(
             jobs=self.jobs,
             registry=self.storage.media,
             store=self.storage.files,
             images=self.images,
-            providers={"painter": self.provider}.get,
+            call_providers=self.call_providers,
             signals=self.storage.signals,
             clock=self.clock,
         )
@@ -139,12 +188,16 @@ class House:
         self.open_result = OpenResult(jobs=self.jobs, store=self.storage.files)
         self.read_job = ReadJob(self.jobs)
 
-    async def set_up(self, *, provider: str = "painter", operation: str = "paint") -> Slot:
-        """Switch the first slot on."""
+    def find_provider(self, name: str) -> ObedientProvider | None:
+        """Return the provider of that name."""
+        providers = (self.provider, self.other_provider)
+        return next((provider for provider in providers if provider.description.name == name), None)
+
+    async def set_up(self, *, provider: str = "painter", operation: str = "paint", **terms: Any) -> Slot:
+        """Switch the first slot on, with these terms of its configuration."""
         slot = await self.storage.slots.get(SLOT)
-        configuration = replace(
-            slot.configuration, is_active=True, call=ProviderCall(provider=provider, operation=operation)
-        )
+        terms = {"call": ProviderCall(provider=provider, operation=operation), "is_active": True} | terms
+        configuration = replace(slot.configuration, **terms)
         return await self.storage.slots.save(replace(slot, configuration=configuration), changed_by="test")
 
     async def submit(

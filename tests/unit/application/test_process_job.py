@@ -19,6 +19,7 @@ from photochanger.domain.errors import (
 )
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaKind
+from photochanger.domain.slot import RetryPolicy
 from tests.unit.application.house import PHOTO, House, hang
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def house() -> House:
     house = House()
-    await house.set_up()
+    await house.set_up(retry=RetryPolicy(max_attempts=0))
     return house
 
 

@@ -148,11 +148,21 @@ def test_failures_of_calls_begun_before_it_opened_do_not_prolong_the_pause(watch
     assert watched.pause_sec() == FIRST_PAUSE_SEC
 
 
-def test_a_success_of_a_call_begun_before_it_opened_closes_it(watched: Watched) -> None:
+def test_successes_of_calls_that_were_under_way_do_not_disprove_the_failures(watched: Watched) -> None:
+    late = [watched.breaker.begin(watched.now) for _ in range(FAILURES_TO_OPEN)]
+    watched.now += 1
+    for trial in late:
+        watched.fail(1)
+        if not watched.breaker.is_open:
+            watched.breaker.end(trial, None, watched.now)
+    assert watched.breaker.is_open
+
+
+def test_a_success_of_a_call_begun_before_it_opened_does_not_close_it(watched: Watched) -> None:
     late = watched.breaker.begin(watched.now)
     watched.fail()
     watched.breaker.end(late, None, watched.now)
-    assert not watched.breaker.is_open
+    assert watched.pause_sec() == FIRST_PAUSE_SEC
 
 
 @pytest.mark.parametrize("fault", [ProviderMisconfigured(), ProviderModelGone()])

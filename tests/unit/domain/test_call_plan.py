@@ -69,7 +69,7 @@ class Story:
 
 
 def test_the_first_way_comes_first() -> None:
-    assert Story().next() == Call(BEST, 47)
+    assert Story().next() == Call(BEST, 46.75)
 
 
 def test_a_refusal_is_never_repeated_and_leaves_the_provider() -> None:
@@ -86,12 +86,12 @@ def test_without_a_fallback_what_is_final_ends_the_job_at_once(fault: ProviderFa
 
 def test_no_picture_is_asked_for_again_at_once_then_after_pauses() -> None:
     story = Story(retry=RetryPolicy(max_attempts=3, backoff_ms=500)).fails(ProviderNoImage(), took=1.2)
-    assert story.next() == Call(BEST, 45.8)
+    assert story.next() == Call(BEST, 45.55)
     story.fails(ProviderNoImage(), took=1.2)
     assert story.next() == Pause(1.0)
     story.fails(ProviderNoImage()).fails(ProviderNoImage())
     assert story.taken == ["best"] * 4
-    assert story.next() == Call(NEXT, story.deadline - story.now - 1)
+    assert story.next() == Call(NEXT, story.deadline - story.now - 1.25)
 
 
 def test_an_empty_answer_is_repeated_once() -> None:
@@ -140,7 +140,7 @@ def test_pauses_double_and_are_spread() -> None:
 
 def test_a_gone_model_is_replaced_by_the_next_without_counting() -> None:
     story = Story(retry=RetryPolicy(max_attempts=0)).fails(ProviderModelGone())
-    assert story.next() == Call(NEXT, 46)
+    assert story.next() == Call(NEXT, 45.75)
     story.fails(ProviderModelGone())
     assert story.next() == Call(FALLBACK, 46)
 
@@ -149,7 +149,7 @@ def test_a_quota_is_waited_for_where_a_call_fits_behind_it() -> None:
     story = Story().fails(ProviderQuotaExhausted(retry_after_sec=37))
     assert story.next() == Pause(37)
     assert Story(deadline=47.9).fails(ProviderQuotaExhausted(retry_after_sec=37)).next() == Call(
-        NEXT, 47.9 - 1 - 1
+        NEXT, 47.9 - 1 - 1.25
     )
 
 
@@ -167,7 +167,7 @@ def test_a_quota_that_also_opened_the_breaker_is_still_waited_for_by_the_job_tha
 
 def test_other_jobs_take_the_next_way_meanwhile() -> None:
     story = Story(hindrances={BEST.target: Hindrance(ProviderQuotaExhausted(retry_after_sec=20), 20)})
-    assert story.next() == Call(NEXT, 47)
+    assert story.next() == Call(NEXT, 46.75)
 
 
 def test_our_own_quota_costs_no_repetition() -> None:
@@ -185,7 +185,7 @@ def test_a_call_that_may_have_been_charged_is_not_repeated() -> None:
 
 def test_unless_the_policy_says_so() -> None:
     story = Story(retry=RetryPolicy(repeat_maybe_billed=True, backoff_ms=0))
-    assert story.fails(ProviderError(maybe_billed=True)).next() == Call(BEST, 46)
+    assert story.fails(ProviderError(maybe_billed=True)).next() == Call(BEST, 45.75)
 
 
 def test_a_way_that_the_breaker_shuts_is_passed_over() -> None:
@@ -220,7 +220,7 @@ def test_with_little_time_the_quick_fallback_is_taken_straight_away() -> None:
 
 def test_a_call_leaves_the_fallback_its_time() -> None:
     slow = replace(FALLBACK, least_useful_sec=6)
-    assert Story(routes=[BEST, slow]).next() == Call(BEST, 42)
+    assert Story(routes=[BEST, slow]).next() == Call(BEST, 41.75)
     assert Story(routes=[BEST, slow], deadline=12).next() == Call(BEST, 12), "not at its own cost"
     assert Story(routes=[BEST, NEXT]).next() == Call(BEST, 48), "not for the same provider"
 

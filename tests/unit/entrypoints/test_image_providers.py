@@ -90,7 +90,9 @@ def test_the_schema_and_the_validation_agree(params: dict[str, ParameterValue], 
     assert says_schema is (list(OPERATION.problems(params, (), "")) == [])
 
 
-@pytest.mark.parametrize("provider", find_providers({}).values(), ids=lambda provider: provider.description.name)
+@pytest.mark.parametrize(
+    "provider", find_providers({}).values(), ids=lambda provider: provider.description.name
+)
 def test_every_schema_is_one_and_takes_the_defaults(provider: Any) -> None:
     for operation in provider.description.operations:
         schema = parameter_schema(operation)

@@ -1,0 +1,95 @@
+"""A TCP proxy that cuts connections where it is told to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+
+_CHUNK = 16 * 1024
+
+
+class Way(Enum):
+    """The direction of a connection."""
+
+    REQUEST = "request"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Reset the connection after so many bytes in one direction."""
+
+    way: Way
+    after_bytes: int
+
+
+class CuttingProxy:
+    """Passes connections on to `target_port`; `cuts` tells for each, by its number, where to cut it."""
+
+    def __init__(self, target_port: int, cuts: Callable[[int], Cut | None]) -> None:
+        self._target_port = target_port
+        self._cuts = cuts
+        self._connections: set[asyncio.Task[None]] = set()
+        self.accepted = 0
+        self.made = 0
+        self.port = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["CuttingProxy"]:
+        """Listen on the loopback interface while the context lasts."""
+        server = await asyncio.start_server(self._begin, "127.0.0.1", 0, limit=_CHUNK)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number, self.accepted = self.accepted, self.accepted + 1
+        task = asyncio.create_task(self._serve(reader, writer, self._cuts(number)))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut | None
+    ) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_CHUNK)
+        limits = {way: cut.after_bytes if cut and cut.way is way else None for way in Way}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pump(reader, far_writer, limits[Way.REQUEST]))
+                group.create_task(_pump(far_reader, writer, limits[Way.ANSWER]))
+        except* _CutHere:
+            self.made += 1
+            for end in (writer, far_writer):
+                end.transport.abort()
+        except* OSError:
+            pass  # an end has left by itself
+        finally:
+            for end in (writer, far_writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+
+
+class _CutHere(Exception):
+    """The place has been reached."""
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> None:
+    passed = 0
+    while chunk := await reader.read(_CHUNK):
+        if limit is not None and passed + len(chunk) >= limit:
+            writer.write(chunk[: limit - passed])
+            with suppress(OSError):
+                await writer.drain()
+            raise _CutHere
+        passed += len(chunk)
+        writer.write(chunk)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
