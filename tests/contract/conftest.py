@@ -11,16 +11,18 @@ from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresJobRepository,
     PostgresMediaRegistry,
+    PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSignals,
     PostgresSlotRepository,
+    PostgresTemplateRepository,
     create_pool,
 )
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
 
 _CLEAR: Final = """
-    TRUNCATE job, media_object;
+    TRUNCATE job, media_object, template, provider_usage;
     UPDATE setting SET document = '{}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
     UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
         version = 1, updated_at = NULL, updated_by = NULL
@@ -32,7 +34,9 @@ _TIME_PASSES: Final = (
         lease_expires_at = lease_expires_at - %(by)s, started_at = started_at - %(by)s,
         finalized_at = finalized_at - %(by)s""",
     """UPDATE media_object SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s,
-        offer_at = offer_at - %(by)s""",
+        offer_at = offer_at - %(by)s, fetched_at = fetched_at - %(by)s""",
+    "UPDATE template SET created_at = created_at - %(by)s",
+    "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
 )
 
 
@@ -58,6 +62,8 @@ class PostgresRecordsHarness:
         self.media = PostgresMediaRegistry(pool)
         self.slots = PostgresSlotRepository(pool, hub)
         self.settings = PostgresSettingsRepository(pool, hub)
+        self.templates = PostgresTemplateRepository(pool)
+        self.usage = PostgresProviderUsage(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""

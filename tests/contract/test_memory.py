@@ -17,8 +17,10 @@ from photochanger.testing.harness import Records
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
+from photochanger.testing.provider_usage import ProviderUsageContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.templates import TemplateRepositoryContract
 
 
 class _OnTheSystemsClock(MemoryStorage):
@@ -46,6 +48,18 @@ class TestMemoryMedia(MediaRegistryContract):
 
 
 class TestMemorySlots(SlotRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryTemplates(TemplateRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryUsage(ProviderUsageContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records

@@ -8,8 +8,10 @@ from photochanger.application.ports import Signals, Topic
 from photochanger.testing.harness import Records
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
+from photochanger.testing.provider_usage import ProviderUsageContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.templates import TemplateRepositoryContract
 
 
 class TestPostgresJobs(JobRepositoryContract):
@@ -25,6 +27,18 @@ class TestPostgresMedia(MediaRegistryContract):
 
 
 class TestPostgresSlots(SlotRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresTemplates(TemplateRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresUsage(ProviderUsageContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

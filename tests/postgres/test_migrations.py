@@ -4,12 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from photochanger.adapters.postgres import current_revision, is_current, migrate
+from photochanger.adapters.postgres import current_revision, is_current, migrate, migrations
 from photochanger.domain.errors import DatabaseUnavailable
 from photochanger.domain.slot import SLOT_IDS
 
@@ -78,13 +80,17 @@ _COMPLETED: dict[str, object] = {
     "reason": None,
     "result": "{}",
 }
+_FAILED: dict[str, object] = {"state": "failed_provider", "reason": "provider_error"}
 _LEASE = datetime.fromisoformat("2100-01-01T00:00:00Z")
 
 
-def test_the_end_of_a_result_is_what_the_domain_says(connection: psycopg.Connection) -> None:
+@pytest.mark.parametrize("change", [{}, _FAILED | {"result": '{"source": "original"}'}])
+def test_the_end_of_a_result_is_what_the_domain_says(
+    connection: psycopg.Connection, change: dict[str, object]
+) -> None:
     """Also in a session whose time zone has a change of the clocks within the 72 hours."""
     connection.execute("SET timezone = 'Europe/Berlin'")
-    row = connection.execute(_JOB, _COMPLETED).fetchone()
+    row = connection.execute(_JOB, _COMPLETED | change).fetchone()
     assert row is not None
     assert row[1] == row[0] + timedelta(hours=72)
     moved = connection.execute(
@@ -100,13 +106,21 @@ def test_the_end_of_a_result_is_what_the_domain_says(connection: psycopg.Connect
     [
         ({"state": "done"}, "job_"),
         ({"finalized": None}, "job_finalized_when_final"),
-        ({"result": None}, "job_result_when_completed"),
+        ({"result": None}, "job_result_fits_state"),
+        ({"result": '{"source": "original"}'}, "job_result_fits_state"),
+        (_FAILED | {"result": '{"source": "provider"}'}, "job_result_fits_state"),
+        (_FAILED | {"result": "{}"}, "job_result_fits_state"),
+        (_FAILED | {"reason": None}, "job_reason_when_failed"),
         ({"reason": "timeout"}, "job_reason_when_failed"),
         ({"state": "failed_timeout", "result": None}, "job_reason_when_failed"),
-        ({"state": "failed_timeout", "reason": "timeout"}, "job_result_when_completed"),
+        ({"state": "failed_timeout", "reason": "timeout"}, "job_result_fits_state"),
+        (
+            {"state": "cancelled", "reason": "cancelled", "result": '{"source": "original"}'},
+            "job_result_fits_state",
+        ),
         ({"lease": _LEASE}, "job_lease_while_processing"),
         ({"state": "processing", "result": None, "finalized": None}, "job_lease_while_processing"),
-        ({"state": "pending", "finalized": None}, "job_result_when_completed"),
+        ({"state": "pending", "finalized": None}, "job_result_fits_state"),
         ({"state": "pending", "result": None}, "job_finalized_when_final"),
         ({"finalized": timedelta(0)}, "job_times_in_order"),
         ({"started": timedelta(seconds=-1)}, "job_times_in_order"),
@@ -121,3 +135,98 @@ def test_the_schema_refuses_what_the_state_machine_cannot_make(
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
         connection.execute(_JOB, _COMPLETED | change)
     assert (caught.value.diag.constraint_name or "").startswith(constraint)
+
+
+def test_a_failure_without_a_stand_in_has_nothing_that_ends(connection: psycopg.Connection) -> None:
+    row = connection.execute(_JOB, _COMPLETED | _FAILED | {"result": None}).fetchone()
+    assert row is not None
+    assert row[1] is None
+
+
+_MEDIA = """
+    INSERT INTO media_object (media_id, kind, slot_id, state, created_at, expires_at, offer_at, fetched_at)
+    VALUES (repeat('a', 32), %(kind)s, %(slot_id)s, %(state)s, now(), %(expires_at)s, %(offer_at)s,
+        %(fetched_at)s)"""
+_PENDING_LINK: dict[str, object] = {
+    "kind": "provider_link",
+    "slot_id": "slot-001",
+    "state": "pending",
+    "expires_at": _LEASE,
+    "offer_at": _LEASE,
+    "fetched_at": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ({"kind": "letter"}, "media_kind_is_known"),
+        ({"expires_at": None}, "media_endless_when_template"),
+        ({"kind": "template", "expires_at": None}, "media_endless_when_template"),
+        ({"offer_at": None}, "media_offered_unless_endless"),
+        ({"kind": "template", "offer_at": None}, "media_offered_unless_endless"),
+        ({"slot_id": None}, "media_of_slot_unless_template"),
+        ({"kind": "template", "fetched_at": _LEASE}, "media_fetched_when_link"),
+        ({"state": "stored"}, "media_described_when_stored"),
+    ],
+)
+def test_the_schema_refuses_files_that_cannot_be(
+    connection: psycopg.Connection, change: dict[str, object], constraint: str
+) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        connection.execute(_MEDIA, _PENDING_LINK | change)
+    assert caught.value.diag.constraint_name == constraint
+
+
+_FIRST_VERSION = Path(migrations.__file__).parent / "versions" / "0001_jobs.sql"
+
+_DATA_OF_THE_FIRST_VERSION = """
+    CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
+    INSERT INTO alembic_version VALUES ('0001');
+    INSERT INTO job (job_id, slot_id, slot_version, configuration, payload_id, content_hash, created_at,
+        deadline, retention, source, state, fence, lease_expires_at, started_at, finalized_at, attempts,
+        failure_reason, result)
+    VALUES
+        (repeat('1', 32), 'slot-001', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'booth', 'completed', 1, NULL, '2026-01-14T12:00Z',
+         '2026-01-14T12:00:30Z', 1, NULL, '{"source": "provider"}'),
+        (repeat('2', 32), 'slot-001', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'booth', 'failed_provider', 1, NULL, '2026-01-14T12:00Z',
+         '2026-01-14T12:00:30Z', 1, 'provider_error', NULL),
+        (repeat('3', 32), 'slot-001', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'booth', 'failed_timeout', 0, NULL, NULL,
+         '2026-01-14T12:01Z', 0, 'timeout', NULL),
+        (repeat('4', 32), 'slot-001', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'booth', 'processing', 1, '2026-01-14T12:01Z', '2026-01-14T12:00Z',
+         NULL, 0, NULL, NULL),
+        (repeat('5', 32), 'slot-001', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'booth', 'pending', 0, NULL, NULL, NULL, 0, NULL, NULL);
+    INSERT INTO media_object (media_id, kind, slot_id, state, created_at, expires_at, offer_at, image_type,
+        size_bytes, sha256)
+    VALUES
+        (repeat('6', 32), 'result', 'slot-001', 'stored', '2026-01-14T12:00Z', '2026-01-17T12:00:30Z',
+         '2026-01-17T12:00:30Z', 'image/png', 3, 'x'),
+        (repeat('7', 32), 'payload', 'slot-001', 'pending', '2026-01-14T12:00Z', '2026-01-14T12:01:10Z',
+         '2026-01-14T12:01:10Z', NULL, NULL, NULL);
+"""
+
+
+def test_what_the_first_version_stored_is_kept(new_database: NewDatabase) -> None:
+    dsn = new_database(migrated=False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_FIRST_VERSION.read_bytes())
+        connection.execute(_DATA_OF_THE_FIRST_VERSION)
+        before = _contents(connection)
+        assert "0002" in migrate(dsn)
+        after = _contents(connection)
+    assert [{name: row[name] for name in old} for row, old in zip(after, before, strict=True)] == before
+    assert {row["fetched_at"] for row in after if "media_id" in row} == {None}
+    assert [row["result_expires_at"] for row in after if row.get("state") == "completed"] == [
+        datetime.fromisoformat("2026-01-17T12:00:30Z")
+    ]
+
+
+def _contents(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    cursor = connection.cursor(row_factory=dict_row)
+    jobs = cursor.execute("SELECT * FROM job ORDER BY seq").fetchall()
+    return jobs + cursor.execute("SELECT * FROM media_object ORDER BY media_id").fetchall()

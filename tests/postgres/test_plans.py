@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from photochanger.adapters.postgres import job_statements, media
+from photochanger.adapters.postgres import job_statements, media, templates, usage
 from photochanger.adapters.postgres.pool import connection_options
-from photochanger.adapters.postgres.rows import stored_images
+from photochanger.adapters.postgres.rows import described, stored_images
 from photochanger.domain.job import JobEvent
 from photochanger.domain.media import MediaState
 from photochanger.testing.harness import an_image
@@ -34,6 +34,8 @@ _OLD_ROWS = """
     SELECT md5(n::text), 'result', 'slot-001', CASE WHEN n % 1000 = 0 THEN 'pending' ELSE 'deleted' END,
         now() - '9 days'::interval, now() - '1 day'::interval, now() - '1 day'::interval
     FROM generate_series(1, 50000) AS n;
+    INSERT INTO template (template_id, name, image, created_at, created_by)
+    SELECT md5(n::text), 'x', '{}', now(), 'x' FROM generate_series(1, 5000) AS n;
 """
 
 
@@ -44,6 +46,7 @@ def connection(new_database: Any) -> Iterator[psycopg.Connection]:
         connection.execute(_OLD_ROWS)
         connection.execute("VACUUM ANALYZE job")
         connection.execute("VACUUM ANALYZE media_object")
+        connection.execute("VACUUM ANALYZE template")
         yield connection
 
 
@@ -81,6 +84,20 @@ _STATEMENTS: Sequence[tuple[bytes, dict[str, object], str]] = [
     (job_statements.EXPIRE, {"job_ids": ["a" * 32]}, "job_job_id_key"),
     (job_statements.FINALIZE[JobEvent.SUCCEEDED], _FINALIZE, "job_job_id_key"),
     (media._CONDEMN, {"media_ids": ["a" * 32]}, "media_object_pkey"),
+    (job_statements.FINALIZE[JobEvent.PROVIDER_FAILED], _FINALIZE, "job_job_id_key"),
+    (media._FETCH, {"media_id": "a" * 32}, "media_object_pkey"),
+    (media._PEEK, {"media_id": "a" * 32}, "media_object_pkey"),
+    (media._FETCHED, {"media_ids": ["a" * 32]}, "media_object_pkey"),
+    (media._OFFER, described(an_image()), "media_object_pkey"),
+    (templates._FIND, {"template_ids": ["a" * 32]}, "template_pkey"),
+    (
+        templates._ADD,
+        {"name": "x", "image": "{}", "created_by": "x", **described(an_image())},
+        "media_object_pkey",
+    ),
+    (templates._REMOVE, {"template_id": "a" * 32}, "template_pkey"),
+    (templates._REMOVE, {"template_id": "a" * 32}, "media_object_pkey"),
+    (usage._TAKE, {"provider": "p", "per_minute": 1, "per_day": None}, "provider_usage_pkey"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
@@ -10,16 +11,21 @@ from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresJobRepository,
     PostgresMediaRegistry,
+    PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSlotRepository,
+    PostgresTemplateRepository,
+    create_pool,
 )
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.ports import Topic
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.job import JobState
+from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.testing.harness import HOUR, Records, a_submission
 from photochanger.testing.job_machine import race_success_against_timeout
+from photochanger.testing.provider_usage import inside
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -41,6 +47,8 @@ class _Postgres(_RealTime):
         self.media = PostgresMediaRegistry(pool)
         self.slots = PostgresSlotRepository(pool, self.signals)
         self.settings = PostgresSettingsRepository(pool, self.signals)
+        self.templates = PostgresTemplateRepository(pool)
+        self.usage = PostgresProviderUsage(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -82,3 +90,21 @@ async def test_no_job_is_stranded_among_submitters_and_claimers(records: Records
         claimer.cancel()
     await asyncio.gather(*claimers, return_exceptions=True)
     assert len(claimed) == len(set(claimed)) == total
+
+
+async def test_over_several_pools_as_many_calls_are_let_in_as_the_quota_allows(worker_database: str) -> None:
+    async with AsyncExitStack() as stack:
+        pools = [
+            await stack.enter_async_context(create_pool(worker_database, max_size=5, timeout_sec=30))
+            for _ in range(4)
+        ]
+        usages = [PostgresProviderUsage(pool) for pool in pools]
+        for quota in (Quota(per_day=50), Quota(per_minute=50), Quota(per_minute=60, per_day=50)):
+
+            async def take(provider: str, quota: Quota = quota) -> tuple[int, int]:
+                calls = (usages[number % 4].take(provider, quota) for number in range(200))
+                waits = await asyncio.gather(*calls)
+                [used] = [used for used in await usages[0].used() if used.provider == provider]
+                return waits.count(None), used.today
+
+            assert await inside(QuotaWindow.MINUTE, _Postgres(pools[0]), take) == (50, 50)

@@ -1,13 +1,25 @@
 """Boundaries that only a clock that is set by hand can hit exactly."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.application.ports import Verdict
-from photochanger.domain.job import JobEvent, JobState
-from photochanger.testing.harness import AN_INSTANT, MINUTE, Records, a_pending_job, a_processing_job, success
+from photochanger.domain.job import JobEvent, JobResult, JobState, ResultSource
+from photochanger.domain.media import MediaKind
+from photochanger.domain.quota import ProviderUsed, Quota
+from photochanger.testing.harness import (
+    AN_INSTANT,
+    HOUR,
+    MINUTE,
+    Records,
+    a_pending_job,
+    a_processing_job,
+    an_image,
+    announced,
+    success,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -68,3 +80,49 @@ async def test_a_wall_clock_set_back_does_not_end_a_job_before_it_began() -> Non
 def test_a_verdict_is_a_workers(event: JobEvent) -> None:
     with pytest.raises(ValueError, match="verdict"):
         Verdict(event=event, attempts=1, failure_reason="timeout")
+
+
+async def test_a_window_ends_at_its_end_and_not_before() -> None:
+    records = _Records()
+    records.clock.set_now(datetime.fromisoformat("2026-01-14T23:58:59.500Z"))
+    quota = Quota(per_minute=1, per_day=2)
+    assert await records.usage.take("p", quota) is None
+    assert await records.usage.take("p", quota) == 0.5
+    await records.time_passes(timedelta(seconds=0.5))
+    assert await records.usage.take("p", quota) is None
+    assert await records.usage.take("p", quota) == 60
+    await records.time_passes(timedelta(minutes=1) - AN_INSTANT)
+    assert await records.usage.take("p", quota) == pytest.approx(0.000001)
+    await records.time_passes(AN_INSTANT)
+    assert await records.usage.take("p", quota) is None
+    assert await records.usage.used() == [ProviderUsed(provider="p", this_minute=1, today=1)]
+
+
+async def test_a_link_ends_at_its_end_and_not_before(records: Records) -> None:
+    image = await announced(records, MediaKind.PROVIDER_LINK)
+    await records.media.offer(image)
+    await records.time_passes(HOUR)
+    late = await records.media.fetch(image.media_id)
+    assert late is not None
+    assert late.now == late.media.expires_at
+    assert late.media.fetched_at is None
+
+
+@pytest.mark.parametrize(
+    ("event", "source", "reason"),
+    [
+        (JobEvent.SUCCEEDED, None, None),
+        (JobEvent.SUCCEEDED, ResultSource.ORIGINAL, None),
+        (JobEvent.SUCCEEDED, ResultSource.PROVIDER, "provider_error"),
+        (JobEvent.PROVIDER_FAILED, None, None),
+        (JobEvent.PROVIDER_FAILED, ResultSource.ORIGINAL, None),
+        (JobEvent.PROVIDER_FAILED, ResultSource.PROVIDER, "provider_error"),
+        (JobEvent.INTERNALLY_FAILED, ResultSource.FALLBACK, "internal_error"),
+    ],
+)
+def test_a_verdict_is_success_with_a_picture_or_failure_with_a_reason(
+    event: JobEvent, source: ResultSource | None, reason: str | None
+) -> None:
+    result = None if source is None else JobResult(image=an_image(), preview=an_image(), source=source)
+    with pytest.raises(ValueError, match=r"success"):
+        Verdict(event=event, attempts=1, result=result, failure_reason=reason)

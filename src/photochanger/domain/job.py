@@ -171,11 +171,12 @@ class ResultSource(StrEnum):
     PROVIDER = "provider"
     FALLBACK = "fallback"
     ORIGINAL = "original"
+    """The booth's own photo, as a stand-in: everything had failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """The finished picture of a completed job."""
+    """The picture that a final job delivers: the finished one, or the stand-in of a job that failed."""
 
     image: StoredImage
     preview: StoredImage
@@ -221,7 +222,7 @@ class Job:
     @property
     def result_expires_at(self) -> datetime | None:
         """When the result ends; None while there is none."""
-        if self.state is not JobState.COMPLETED or self.finalized_at is None:
+        if self.result is None or self.finalized_at is None:
             return None
         return result_expires_at(self.finalized_at, self.retention)
 
@@ -244,7 +245,8 @@ class Job:
         """Return this job after `event`, or raise `InvalidTransition` and change nothing.
 
         `fence` is the caller's fencing token, for events that only the lease holder may cause; `lease` is
-        the length of the lease, for `CLAIMED` and `RENEWED`.
+        the length of the lease, for `CLAIMED` and `RENEWED`. Raises `ValueError` for a `result` that the
+        event cannot bring (see `can_bring`).
         """
         row = _BY_SOURCE_AND_EVENT.get((self.state, event))
         if row is None:
@@ -271,9 +273,14 @@ class Job:
             case JobEvent.RELEASED:
                 after = replace(after, lease_expires_at=None)
             case JobEvent.SUCCEEDED:
-                after = replace(after, attempts=attempts, result=_given(result))
+                after = replace(after, attempts=attempts, result=_fit(event, result))
             case JobEvent.PROVIDER_FAILED | JobEvent.INTERNALLY_FAILED:
-                after = replace(after, attempts=attempts, failure_reason=_given(failure_reason))
+                after = replace(
+                    after,
+                    attempts=attempts,
+                    failure_reason=_given(failure_reason),
+                    result=_fit(event, result),
+                )
             case JobEvent.DEADLINE_PASSED | JobEvent.CANCEL_REQUESTED:
                 after = replace(after, failure_reason=FAILURE_REASON_OF[event])
             case _:
@@ -295,6 +302,22 @@ class Job:
                 return self.fence < MAX_CLAIMS
             case _:
                 assert_never(guard)
+
+
+def can_bring(event: JobEvent, result: JobResult | None) -> bool:
+    """Say whether a worker's event fits what it brings.
+
+    Success brings a picture of a provider's; a failure brings nothing, or the booth's photo as a stand-in.
+    """
+    if event is JobEvent.SUCCEEDED:
+        return result is not None and result.source is not ResultSource.ORIGINAL
+    return result is None or result.source is ResultSource.ORIGINAL
+
+
+def _fit(event: JobEvent, result: JobResult | None) -> JobResult | None:
+    if not can_bring(event, result):
+        raise ValueError(f"{event.value} cannot bring this result")
+    return result
 
 
 def _given(value: _T | None) -> _T:

@@ -29,6 +29,10 @@ class MediaKind(StrEnum):
     """The finished picture; lives until the job's `result_expires_at`."""
     PREVIEW = "preview"
     """A small JPEG of the result; lives as long as the result."""
+    PROVIDER_LINK = "provider_link"
+    """A photo or template offered to a provider on a public link; lives as long as its call."""
+    TEMPLATE = "template"
+    """An administrator's image; lives until it is removed."""
 
 
 class MediaState(StrEnum):
@@ -63,22 +67,32 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaObject:
-    """One file as the database knows it. `image_type`, `size_bytes` and `sha256` are known once stored."""
+    """One file as the database knows it. `image_type`, `size_bytes` and `sha256` are known once stored.
+
+    `slot_id` is None for what belongs to no slot, `expires_at` for what has no end of its own: templates,
+    once stored. `fetched_at` is when a provider link was fetched for the first time.
+    """
 
     media_id: MediaId
     kind: MediaKind
-    slot_id: str
+    slot_id: str | None
     state: MediaState
     created_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
     image_type: ImageType | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    fetched_at: datetime | None = None
 
     @property
     def key(self) -> str:
         """The file's key in the media store."""
         return media_key(self.kind, self.media_id)
+
+
+def parse_media_id(text: str) -> MediaId | None:
+    """Return `text` as a media id (32 hexadecimal digits, 128 random bits), or None where it is not one."""
+    return MediaId(text) if _ID.fullmatch(text) else None
 
 
 def media_key(kind: MediaKind, media_id: MediaId) -> str:

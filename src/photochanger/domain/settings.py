@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from photochanger.domain.errors import Problem, ValidationFailed
+from photochanger.domain.quota import Quota
 from photochanger.domain.retention import (
     DEFAULT_RETENTION_HOURS,
     DEFAULT_SYNC_RESPONSE_SEC,
@@ -57,6 +58,10 @@ class LimitSettings:
     per_provider: Mapping[str, int] = field(default_factory=dict)
     quota_per_minute: Mapping[str, int] = field(default_factory=dict)
     quota_per_day: Mapping[str, int] = field(default_factory=dict)
+
+    def quota(self, provider: str) -> Quota:
+        """Return how often `provider` may be called."""
+        return Quota(per_minute=self.quota_per_minute.get(provider), per_day=self.quota_per_day.get(provider))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

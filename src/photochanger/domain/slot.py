@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Final, NewType
 
 from photochanger.domain.errors import Problem, ValidationFailed
-from photochanger.domain.operation import ParameterValue, ProviderCatalogue
+from photochanger.domain.operation import ParameterValue, ProviderCatalogue, ProviderDescription
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC, MIN_SYNC_RESPONSE_SEC
+from photochanger.domain.template import Template
 
 SlotId = NewType("SlotId", str)
 
@@ -21,6 +22,9 @@ MAX_DISPLAY_NAME: Final = 80
 MAX_RETRIES: Final = 5
 MAX_BACKOFF_MS: Final = 10_000
 MAX_CONCURRENCY: Final = 1_000
+
+BESIDE_THE_CALL_SEC: Final = 2
+"""What receiving, preparing and storing take of a photo's time, beside the call of the provider."""
 
 _ID = re.compile(r"slot-0(?:0[1-9]|1[0-5])", re.ASCII)
 
@@ -49,8 +53,8 @@ class TemplateBinding:
 class RetryPolicy:
     """How often a failed provider call is repeated, and the first pause between two.
 
-    `max_attempts` counts the repetitions, not the first attempt. `repeat_maybe_billed` says whether a call
-    that may have been charged is repeated too.
+    `max_attempts` counts the extra attempts: nought is one call and no more. `repeat_maybe_billed` says
+    whether a call that may have been charged is repeated too.
     """
 
     max_attempts: int = 2
@@ -100,32 +104,44 @@ class Slot:
 
 
 def validate_configuration(
-    configuration: SlotConfiguration, catalogue: ProviderCatalogue, *, max_upload_mb: int
+    configuration: SlotConfiguration,
+    catalogue: ProviderCatalogue,
+    *,
+    max_upload_mb: int,
+    sync_response_timeout_sec: int,
+    templates: Mapping[str, Template],
 ) -> None:
     """Raise `ValidationFailed` with every problem of the configuration, or return.
 
-    `max_upload_mb` is the installation's limit, which no slot may exceed.
+    `max_upload_mb` is the installation's limit, which no slot may exceed; `sync_response_timeout_sec` is
+    its time-out, which a slot without one of its own has; `templates` are those that there are, by their id.
     """
+    time_out_sec = configuration.sync_response_timeout_sec or sync_response_timeout_sec
     problems = [
-        *_call_problems(configuration.call, catalogue, ""),
-        *_fallback_problems(configuration, catalogue),
+        *_call_problems(configuration.call, catalogue, templates, ""),
+        *_time_problems(configuration.call, catalogue, time_out_sec),
+        *_fallback_problems(configuration, catalogue, templates),
         *_range_problems(configuration, max_upload_mb),
     ]
     if problems:
         raise ValidationFailed(problems)
 
 
-def _fallback_problems(configuration: SlotConfiguration, catalogue: ProviderCatalogue) -> Iterator[Problem]:
+def _fallback_problems(
+    configuration: SlotConfiguration, catalogue: ProviderCatalogue, templates: Mapping[str, Template]
+) -> Iterator[Problem]:
     if configuration.fallback is None:
         return
     if configuration.fallback == configuration.call:
         yield Problem(
             field="fallback", code="same_as_primary", message="must differ from the slot's own call"
         )
-    yield from _call_problems(configuration.fallback, catalogue, "fallback.")
+    yield from _call_problems(configuration.fallback, catalogue, templates, "fallback.")
 
 
-def _call_problems(call: ProviderCall, catalogue: ProviderCatalogue, path: str) -> Iterator[Problem]:
+def _call_problems(
+    call: ProviderCall, catalogue: ProviderCatalogue, templates: Mapping[str, Template], path: str
+) -> Iterator[Problem]:
     provider = catalogue.get(call.provider)
     if provider is None:
         yield Problem(
@@ -138,6 +154,41 @@ def _call_problems(call: ProviderCall, catalogue: ProviderCatalogue, path: str) 
         yield Problem(field=f"{path}operation", code="unknown", message=f"must be one of {names}")
         return
     yield from operation.problems(call.params, [binding.role for binding in call.template_media], path)
+    yield from _template_problems(call, provider, templates, f"{path}template_media")
+
+
+def _template_problems(
+    call: ProviderCall, provider: ProviderDescription, templates: Mapping[str, Template], path: str
+) -> Iterator[Problem]:
+    size_bytes = 0
+    for index, binding in enumerate(call.template_media):
+        template = templates.get(binding.template_id)
+        if template is None:
+            yield Problem(
+                field=f"{path}[{index}].template_id", code="unknown", message="there is no such template"
+            )
+        else:
+            size_bytes += template.image.file.size_bytes
+    if size_bytes > provider.max_templates_bytes:
+        yield Problem(
+            field=path,
+            code="too_large",
+            message=f"has {size_bytes / 1_000_000:.8g} MB; {provider.display_name} takes"
+            f" {provider.max_templates_bytes / 1_000_000:.8g} MB of templates at most",
+        )
+
+
+def _time_problems(call: ProviderCall, catalogue: ProviderCatalogue, time_out_sec: int) -> Iterator[Problem]:
+    provider = catalogue.get(call.provider)
+    if provider is None:
+        return
+    needed_sec = provider.least_useful_sec + BESIDE_THE_CALL_SEC
+    if time_out_sec < needed_sec:
+        yield Problem(
+            field="sync_response_timeout_sec",
+            code="too_small",
+            message=f"must be at least {needed_sec:g} for {provider.display_name}",
+        )
 
 
 def _range_problems(configuration: SlotConfiguration, max_upload_mb: int) -> Iterator[Problem]:

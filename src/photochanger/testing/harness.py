@@ -13,12 +13,14 @@ from photochanger.application.ports.storage import (
     JobRepository,
     JobSubmission,
     MediaRegistry,
+    ProviderUsage,
     SettingsRepository,
     SlotRepository,
+    TemplateRepository,
     Verdict,
 )
 from photochanger.domain.image import ImageInfo, ImageType
-from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource
+from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource, ResultSource
 from photochanger.domain.media import MediaId, MediaKind, StoredFile, StoredImage
 from photochanger.domain.slot import (
     OnFailure,
@@ -53,6 +55,10 @@ class Records(Protocol):
     @property
     def settings(self) -> SettingsRepository: ...
     @property
+    def templates(self) -> TemplateRepository: ...
+    @property
+    def usage(self) -> ProviderUsage: ...
+    @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...
 
@@ -73,7 +79,7 @@ class RecordsContract(AsyncContract):
 
     @pytest.fixture
     def records(self) -> Records:
-        """Return fresh records: no jobs, no media, the slots as they are made, the default settings."""
+        """Return fresh records: nothing but the slots as they are made, and the default settings."""
         raise NotImplementedError("override the fixture `records`")
 
 
@@ -106,7 +112,7 @@ def a_configuration() -> SlotConfiguration:
         size_limit_mb=12,
         sync_response_timeout_sec=33,
         max_concurrency=3,
-        retry=RetryPolicy(max_attempts=2, backoff_ms=250),
+        retry=RetryPolicy(max_attempts=3, backoff_ms=250, repeat_maybe_billed=True),
         fallback=ProviderCall(provider="rehearsal", operation="photo_effect"),
         on_failure=OnFailure.ORIGINAL,
         public_gallery=False,
@@ -121,7 +127,8 @@ def a_slot(slot_id: SlotId = A_SLOT) -> Slot:
 async def announced(records: Records, kind: MediaKind, *, content: str | None = None) -> StoredImage:
     """Return an image whose media row is pending for an hour."""
     image = an_image(content=content)
-    await records.media.intend([(image.media_id, kind)], slot_id=A_SLOT, ttl=HOUR)
+    slot_id = None if kind is MediaKind.TEMPLATE else A_SLOT
+    await records.media.intend([(image.media_id, kind)], slot_id=slot_id, ttl=HOUR)
     return image
 
 
@@ -173,11 +180,17 @@ async def a_processing_job(
 
 async def success(records: Records) -> Verdict:
     """Return the verdict of a worker that has written a result and its preview."""
-    result = JobResult(
+    result = await a_result(records, ResultSource.FALLBACK)
+    return Verdict(event=JobEvent.SUCCEEDED, attempts=2, result=result)
+
+
+async def a_result(records: Records, source: ResultSource) -> JobResult:
+    """Return a result whose files are announced."""
+    return JobResult(
         image=await announced(records, MediaKind.RESULT),
         preview=await announced(records, MediaKind.PREVIEW),
+        source=source,
     )
-    return Verdict(event=JobEvent.SUCCEEDED, attempts=2, result=result)
 
 
 def failure(event: JobEvent = JobEvent.PROVIDER_FAILED) -> Verdict:
@@ -185,12 +198,20 @@ def failure(event: JobEvent = JobEvent.PROVIDER_FAILED) -> Verdict:
     return Verdict(event=event, attempts=3, failure_reason="provider_no_image")
 
 
+async def stand_in(records: Records, event: JobEvent = JobEvent.PROVIDER_FAILED) -> Verdict:
+    """Return the verdict of a worker that got no picture and has written the booth's photo in its place."""
+    return replace(failure(event), result=await a_result(records, ResultSource.ORIGINAL))
+
+
 async def a_completed_job(records: Records) -> JobReading:
     """Return a job with a result."""
+    return await an_ended_job(records, await success(records))
+
+
+async def an_ended_job(records: Records, verdict: Verdict) -> JobReading:
+    """Return a job that a worker has ended so."""
     claimed = await a_processing_job(records)
-    finished = await records.jobs.finalize(
-        claimed.job.job_id, await success(records), fence=claimed.job.fence
-    )
+    finished = await records.jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
     assert finished is not None
     return finished
 

@@ -27,6 +27,7 @@ from photochanger.testing.harness import (
     failure,
     new_id,
     present,
+    stand_in,
     success,
 )
 
@@ -83,6 +84,7 @@ ORIGINS: Mapping[str, Callable[[Records, timedelta], Awaitable[JobReading]]] = {
     "claimed so often that it may not be again": _claimed_out,
     "completed": _ended_by(success),
     "failed_provider": _ended_by(_failed),
+    "failed_provider with a stand-in": _ended_by(stand_in),
     "failed_internal": _ended_by(_broken),
     "failed_timeout": _timed_out,
 }
@@ -105,6 +107,17 @@ async def _cause(records: Records, event: JobEvent, job: Job, fence: int, verdic
             await jobs.expire([job.job_id])
         case _:
             await jobs.finalize(job.job_id, verdict, fence=fence)
+
+
+async def _verdicts(records: Records, event: JobEvent) -> Sequence[Verdict]:
+    """Return the verdicts that `event` can have; for one that has none, one that must have no effect."""
+    match event:
+        case JobEvent.SUCCEEDED:
+            return [await success(records)]
+        case JobEvent.PROVIDER_FAILED | JobEvent.INTERNALLY_FAILED:
+            return [failure(event), await stand_in(records, event)]
+        case _:
+            return [failure()]
 
 
 def _expected(job: Job, event: JobEvent, fence: int, verdict: Verdict, now: datetime) -> Job:
@@ -140,20 +153,18 @@ class JobMachineContract(RecordsContract):
         self, records: Records, origin: str, event: JobEvent
     ) -> None:
         for lapsed, overdue, wrong_fence in itertools.product((False, True), repeat=3):
-            reading = await ORIGINS[origin](records, SECOND if lapsed else _LONG)
-            if lapsed or overdue:
-                await records.time_passes(HOUR if overdue else 2 * SECOND)
-            await self._compare(records, reading, event, wrong_fence=wrong_fence)
-            await records.time_passes(2 * HOUR)
-            await records.jobs.expire([reading.job.job_id])
+            for verdict in await _verdicts(records, event):
+                reading = await ORIGINS[origin](records, SECOND if lapsed else _LONG)
+                if lapsed or overdue:
+                    await records.time_passes(HOUR if overdue else 2 * SECOND)
+                await self._compare(records, reading, event, verdict, wrong_fence=wrong_fence)
+                await records.time_passes(2 * HOUR)
+                await records.jobs.expire([reading.job.job_id])
 
     async def _compare(
-        self, records: Records, reading: JobReading, event: JobEvent, *, wrong_fence: bool
+        self, records: Records, reading: JobReading, event: JobEvent, verdict: Verdict, *, wrong_fence: bool
     ) -> None:
         before = await present(records, reading)
-        verdict = await success(records) if event is JobEvent.SUCCEEDED else failure()
-        if event is JobEvent.INTERNALLY_FAILED:
-            verdict = failure(event)
         fence = before.job.fence + 1 if wrong_fence else before.job.fence
         await _cause(records, event, before.job, fence, verdict)
         after = await present(records, reading)

@@ -1,7 +1,9 @@
 """How every job repository ends a job."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -19,13 +21,20 @@ from photochanger.testing.harness import (
     a_completed_job,
     a_pending_job,
     a_processing_job,
+    an_ended_job,
     an_image,
     doomed_ids,
     failure,
     new_id,
     present,
+    stand_in,
     success,
 )
+
+Maker: TypeAlias = Callable[[Records], Awaitable[Verdict]]
+
+MAKERS = [success, stand_in]
+"""Verdicts that bring a result."""
 
 
 class JobOutcomeContract(RecordsContract):
@@ -46,8 +55,20 @@ class JobOutcomeContract(RecordsContract):
         )
         assert (await present(records, claimed)).job == finished.job
 
-    async def test_the_files_of_a_result_become_stored_and_expire_with_it(self, records: Records) -> None:
-        finished = await a_completed_job(records)
+    @pytest.mark.parametrize("event", [JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED])
+    async def test_a_failed_job_may_have_a_stand_in(self, records: Records, event: JobEvent) -> None:
+        verdict = await stand_in(records, event)
+        finished = await an_ended_job(records, verdict)
+        assert (finished.job.result, finished.job.failure_reason) == (verdict.result, verdict.failure_reason)
+        assert finished.job.state in {JobState.FAILED_PROVIDER, JobState.FAILED_INTERNAL}
+        assert finished.job.result_expires_at == finished.now + finished.job.retention
+        assert (await present(records, finished)).job == finished.job
+
+    @pytest.mark.parametrize("verdict", MAKERS)
+    async def test_the_files_of_a_result_become_stored_and_expire_with_it(
+        self, records: Records, verdict: Maker
+    ) -> None:
+        finished = await an_ended_job(records, await verdict(records))
         result = finished.job.result
         assert result is not None
         for image in (result.image, result.preview):
@@ -57,8 +78,11 @@ class JobOutcomeContract(RecordsContract):
             assert (media.size_bytes, media.sha256) == (image.file.size_bytes, image.file.sha256)
             assert media.image_type is image.info.image_type
 
-    async def test_the_files_of_a_result_are_doomed_when_it_expires(self, records: Records) -> None:
-        finished = await a_completed_job(records)
+    @pytest.mark.parametrize("verdict", MAKERS)
+    async def test_the_files_of_a_result_are_doomed_when_it_expires(
+        self, records: Records, verdict: Maker
+    ) -> None:
+        finished = await an_ended_job(records, await verdict(records))
         result = finished.job.result
         assert result is not None
         await records.media.confirm_deleted([m.media_id for m in await records.media.doomed(limit=9)])
@@ -86,7 +110,7 @@ class JobOutcomeContract(RecordsContract):
         assert finished.job.finalized_at == finished.now
 
     async def test_the_payload_is_condemned_by_success_and_by_failure(self, records: Records) -> None:
-        for verdict in (await success(records), failure()):
+        for verdict in (await success(records), failure(), await stand_in(records)):
             claimed = await a_processing_job(records)
             await records.jobs.finalize(claimed.job.job_id, verdict, fence=1)
             assert await doomed_ids(records) == {claimed.job.payload_id}
@@ -116,7 +140,7 @@ class JobOutcomeContract(RecordsContract):
 
     async def test_a_final_job_is_not_ended_again(self, records: Records) -> None:
         finished = await a_completed_job(records)
-        for verdict in (await success(records), failure()):
+        for verdict in (await success(records), failure(), await stand_in(records)):
             assert await records.jobs.finalize(finished.job.job_id, verdict, fence=1) is None
         assert (await present(records, finished)).job == finished.job
 
@@ -125,20 +149,24 @@ class JobOutcomeContract(RecordsContract):
         assert await records.jobs.finalize(pending.job.job_id, failure(), fence=0) is None
         assert await records.jobs.finalize(JobId(new_id()), failure(), fence=0) is None
 
+    @pytest.mark.parametrize("maker", MAKERS)
     async def test_nothing_is_written_where_a_file_of_the_result_was_not_announced(
-        self, records: Records
+        self, records: Records, maker: Maker
     ) -> None:
         claimed = await a_processing_job(records)
-        verdict = await success(records)
+        verdict = await maker(records)
         assert verdict.result is not None
         unknown = replace(verdict, result=replace(verdict.result, preview=an_image()))
         with pytest.raises(InternalError):
             await records.jobs.finalize(claimed.job.job_id, unknown, fence=1)
         await self._assert_nothing_written(records, claimed.job.job_id, verdict, claimed.job.payload_id)
 
-    async def test_nothing_is_written_where_a_file_of_the_result_is_condemned(self, records: Records) -> None:
+    @pytest.mark.parametrize("maker", MAKERS)
+    async def test_nothing_is_written_where_a_file_of_the_result_is_condemned(
+        self, records: Records, maker: Maker
+    ) -> None:
         claimed = await a_processing_job(records)
-        verdict = await success(records)
+        verdict = await maker(records)
         assert verdict.result is not None
         await records.media.condemn([verdict.result.preview.media_id])
         with pytest.raises(InternalError):
@@ -161,7 +189,8 @@ class JobOutcomeContract(RecordsContract):
     async def test_of_concurrent_verdicts_one_wins(self, records: Records) -> None:
         for _ in range(10):
             claimed = await a_processing_job(records)
-            verdicts = [await success(records), failure(), failure(JobEvent.INTERNALLY_FAILED)] * 2
+            verdicts = [await success(records), failure(JobEvent.INTERNALLY_FAILED), await stand_in(records)]
+            verdicts *= 2
             ends = await asyncio.gather(
                 *(records.jobs.finalize(claimed.job.job_id, verdict, fence=1) for verdict in verdicts)
             )

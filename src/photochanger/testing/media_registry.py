@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState
+from photochanger.application.ports.storage import MediaReading
+from photochanger.domain.errors import InternalError
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
 from photochanger.testing.harness import (
     A_SLOT,
     HOUR,
@@ -13,9 +15,11 @@ from photochanger.testing.harness import (
     Records,
     RecordsContract,
     a_pending_job,
+    an_image,
     announced,
     doomed_ids,
     new_id,
+    present,
 )
 
 
@@ -34,6 +38,19 @@ async def _state(records: Records, media_id: MediaId) -> MediaState:
     return media.state
 
 
+async def _offered(records: Records) -> StoredImage:
+    image = an_image()
+    await records.media.intend([(image.media_id, MediaKind.PROVIDER_LINK)], slot_id=A_SLOT, ttl=MINUTE)
+    await records.media.offer(image)
+    return image
+
+
+async def _fetched(records: Records, media_id: MediaId) -> MediaReading:
+    reading = await records.media.fetch(media_id)
+    assert reading is not None
+    return reading
+
+
 class MediaRegistryContract(RecordsContract):
     """Every sentence of `MediaRegistry`; override the fixture `records`."""
 
@@ -41,7 +58,7 @@ class MediaRegistryContract(RecordsContract):
         assert await records.media.get(MediaId(new_id())) is None
 
     async def test_every_field_of_an_intent_is_kept(self, records: Records) -> None:
-        ids = _new_ids(3)
+        ids = _new_ids(len(MediaKind))
         await records.media.intend(list(zip(ids, MediaKind, strict=True)), slot_id=A_SLOT, ttl=MINUTE)
         for media_id, kind in zip(ids, MediaKind, strict=True):
             media = await records.media.get(media_id)
@@ -54,6 +71,13 @@ class MediaRegistryContract(RecordsContract):
                 created_at=media.created_at,
                 expires_at=media.created_at + MINUTE,
             )
+
+    async def test_a_file_may_belong_to_no_slot(self, records: Records) -> None:
+        [media_id] = _new_ids(1)
+        await records.media.intend([(media_id, MediaKind.TEMPLATE)], slot_id=None, ttl=MINUTE)
+        media = await records.media.get(media_id)
+        assert media is not None
+        assert media.slot_id is None
 
     async def test_no_intents_are_no_error(self, records: Records) -> None:
         await records.media.intend([], slot_id=A_SLOT, ttl=MINUTE)
@@ -159,3 +183,94 @@ class MediaRegistryContract(RecordsContract):
         media_id = await _intended(records, MediaId(new_id()))
         await records.media.confirm_deleted([media_id, MediaId(new_id())])
         assert await _state(records, media_id) is MediaState.PENDING
+
+    async def test_an_offered_link_is_stored_and_keeps_its_end(self, records: Records) -> None:
+        image = an_image()
+        await records.media.intend([(image.media_id, MediaKind.PROVIDER_LINK)], slot_id=A_SLOT, ttl=MINUTE)
+        intended = await records.media.get(image.media_id)
+        await records.media.offer(image)
+        media = await records.media.get(image.media_id)
+        assert media is not None
+        assert intended is not None
+        assert (media.state, media.expires_at) == (MediaState.STORED, intended.expires_at)
+        assert (media.size_bytes, media.sha256) == (image.file.size_bytes, image.file.sha256)
+        assert media.image_type is image.info.image_type
+        await records.time_passes(MINUTE - SECOND)
+        assert await doomed_ids(records) == set()
+        await records.time_passes(SECOND)
+        assert await doomed_ids(records) == {image.media_id}
+
+    async def test_what_is_not_a_pending_link_cannot_be_offered(self, records: Records) -> None:
+        condemned = await announced(records, MediaKind.PROVIDER_LINK)
+        await records.media.condemn([condemned.media_id])
+        other = await announced(records, MediaKind.RESULT)
+        for image in (await _offered(records), condemned, other, an_image()):
+            before = await records.media.get(image.media_id)
+            with pytest.raises(InternalError):
+                await records.media.offer(image)
+            assert await records.media.get(image.media_id) == before
+
+    async def test_the_first_fetching_of_a_link_is_recorded(self, records: Records) -> None:
+        image = await _offered(records)
+        first = await _fetched(records, image.media_id)
+        assert first.media.fetched_at == first.now
+        assert await records.media.get(image.media_id) == first.media
+        await records.time_passes(SECOND)
+        again = await _fetched(records, image.media_id)
+        assert again.media.fetched_at is not None
+        assert again.media.fetched_at <= again.now - SECOND
+
+    async def test_of_concurrent_fetchings_one_is_the_first(self, records: Records) -> None:
+        image = await _offered(records)
+        readings = await asyncio.gather(*(_fetched(records, image.media_id) for _ in range(8)))
+        assert len({reading.media.fetched_at for reading in readings}) == 1
+        assert readings[0].media.fetched_at is not None
+
+    async def test_fetching_carries_the_stores_clock(self, records: Records) -> None:
+        job = await a_pending_job(records)
+        image = await _offered(records)
+        reading = await _fetched(records, image.media_id)
+        assert job.now <= reading.now <= (await present(records, job)).now
+        assert reading.media.expires_at is not None
+        assert reading.now < reading.media.expires_at <= reading.now + MINUTE
+
+    async def test_a_link_is_fetched_until_its_end_and_not_from_it_on(self, records: Records) -> None:
+        image = await _offered(records)
+        await records.time_passes(MINUTE)
+        reading = await _fetched(records, image.media_id)
+        assert reading.media.expires_at is not None
+        assert reading.now >= reading.media.expires_at
+        assert reading.media.fetched_at is None
+
+    async def test_only_stored_links_are_recorded_as_fetched(self, records: Records) -> None:
+        pending = (await announced(records, MediaKind.PROVIDER_LINK)).media_id
+        condemned = (await _offered(records)).media_id
+        await records.media.condemn([condemned])
+        payload = (await a_pending_job(records)).job.payload_id
+        for media_id in (pending, condemned, payload):
+            before = await records.media.get(media_id)
+            assert (await _fetched(records, media_id)).media == before
+        assert list(await records.media.fetched([pending, condemned, payload])) == []
+
+    async def test_to_peek_is_to_read_and_to_record_nothing(self, records: Records) -> None:
+        image = await _offered(records)
+        reading = await records.media.peek(image.media_id)
+        assert reading is not None
+        assert reading.media == await records.media.get(image.media_id)
+        assert reading.media.fetched_at is None
+        assert reading.now <= (await _fetched(records, image.media_id)).now
+
+    async def test_there_is_nothing_to_fetch_where_there_is_no_row(self, records: Records) -> None:
+        [unknown] = _new_ids(1)
+        assert await records.media.fetch(unknown) is None
+        assert await records.media.peek(unknown) is None
+
+    async def test_what_was_fetched_stays_so_whatever_becomes_of_it(self, records: Records) -> None:
+        alive, deleted, unfetched = [(await _offered(records)).media_id for _ in range(3)]
+        for media_id in (alive, deleted):
+            await records.media.fetch(media_id)
+        await records.media.condemn([deleted])
+        await records.media.confirm_deleted([deleted])
+        fetched = await records.media.fetched([alive, deleted, unfetched, *_new_ids(1)])
+        assert sorted(fetched) == sorted([alive, deleted])
+        assert list(await records.media.fetched([])) == []

@@ -20,7 +20,9 @@ from photochanger.domain.job import (
     JobId,
     JobResult,
     JobState,
+    ResultSource,
     Transition,
+    can_bring,
     parse_job_id,
 )
 from photochanger.domain.media import MediaId, StoredFile, StoredImage
@@ -40,6 +42,8 @@ def an_image(number: int) -> StoredImage:
 
 
 RESULT = JobResult(image=an_image(1), preview=an_image(2))
+STAND_IN = replace(RESULT, source=ResultSource.ORIGINAL)
+FAILURES = (JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED)
 
 
 def a_job(state: JobState = JobState.PENDING) -> Job:
@@ -64,9 +68,11 @@ def a_job(state: JobState = JobState.PENDING) -> Job:
     return happen(source, row.event, now=DEADLINE if Guard.DEADLINE_REACHED in row.guards else START)
 
 
-def happen(job: Job, event: JobEvent, *, now: datetime, fence: int | None = None) -> Job:
+def happen(
+    job: Job, event: JobEvent, *, now: datetime, fence: int | None = None, stand_in: bool = False
+) -> Job:
     """Let `event` happen with everything it could need, as the lease holder unless `fence` is given."""
-    failed = event in {JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED}
+    failed = event in FAILURES
     return job.apply(
         event,
         now=now,
@@ -74,16 +80,18 @@ def happen(job: Job, event: JobEvent, *, now: datetime, fence: int | None = None
         lease=LEASE,
         attempts=1,
         failure_reason="provider_error" if failed else None,
-        result=RESULT if event is JobEvent.SUCCEEDED else None,
+        result=RESULT if event is JobEvent.SUCCEEDED else STAND_IN if stand_in and failed else None,
     )
 
 
-Happenings: TypeAlias = list[tuple[JobEvent, datetime, int]]
+Happenings: TypeAlias = list[tuple[JobEvent, datetime, int, bool]]
 
 moments = st.timedeltas(min_value=timedelta(0), max_value=timedelta(seconds=60)).map(
     lambda delta: START + delta
 )
-happenings = st.lists(st.tuples(st.sampled_from(JobEvent), moments, st.integers(0, 4)), max_size=30)
+happenings = st.lists(
+    st.tuples(st.sampled_from(JobEvent), moments, st.integers(0, 4), st.booleans()), max_size=30
+)
 
 
 def test_the_final_states_are_those_that_the_product_names() -> None:
@@ -171,10 +179,10 @@ def test_a_released_job_is_pending_and_can_be_claimed_at_once() -> None:
 @given(happenings)
 def test_a_final_job_never_changes(events: Happenings) -> None:
     job = a_job()
-    for event, now, fence in events:
+    for event, now, fence, stand_in in events:
         before = job
         try:
-            job = happen(job, event, now=now, fence=fence)
+            job = happen(job, event, now=now, fence=fence, stand_in=stand_in)
         except InvalidTransition:
             assert job == before
         assert not before.is_finalized or job == before
@@ -184,9 +192,9 @@ def test_a_final_job_never_changes(events: Happenings) -> None:
 def test_there_is_exactly_one_final_state(events: Happenings) -> None:
     job = a_job()
     reached: list[JobState] = []
-    for event, now, fence in events:
+    for event, now, fence, stand_in in events:
         try:
-            job = happen(job, event, now=now, fence=fence)
+            job = happen(job, event, now=now, fence=fence, stand_in=stand_in)
         except InvalidTransition:
             continue
         if job.is_finalized:
@@ -197,9 +205,9 @@ def test_there_is_exactly_one_final_state(events: Happenings) -> None:
 @given(happenings)
 def test_time_never_runs_backwards_in_a_job_even_if_the_clock_does(events: Happenings) -> None:
     job = a_job()
-    for event, now, fence in events:
+    for event, now, fence, stand_in in events:
         try:
-            job = happen(job, event, now=now - timedelta(seconds=30), fence=fence)
+            job = happen(job, event, now=now - timedelta(seconds=30), fence=fence, stand_in=stand_in)
         except InvalidTransition:
             continue
         times = [time for time in (job.created_at, job.started_at, job.finalized_at) if time is not None]
@@ -209,9 +217,9 @@ def test_time_never_runs_backwards_in_a_job_even_if_the_clock_does(events: Happe
 @given(happenings)
 def test_success_comes_before_the_deadline_and_timeout_not_before_it(events: Happenings) -> None:
     job = a_job()
-    for event, now, fence in events:
+    for event, now, fence, stand_in in events:
         try:
-            job = happen(job, event, now=now, fence=fence)
+            job = happen(job, event, now=now, fence=fence, stand_in=stand_in)
         except InvalidTransition:
             continue
         if job.is_finalized:
@@ -219,19 +227,61 @@ def test_success_comes_before_the_deadline_and_timeout_not_before_it(events: Hap
             assert (job.state is JobState.FAILED_TIMEOUT) == (job.finalized_at >= job.deadline)
 
 
-@given(moments, st.integers(24, 168))
-def test_a_result_expires_its_retention_after_it_was_finalised(now: datetime, hours: int) -> None:
+@given(happenings)
+def test_a_result_is_a_providers_picture_or_the_stand_in_of_a_failure(events: Happenings) -> None:
+    job = a_job()
+    for event, now, fence, stand_in in events:
+        try:
+            job = happen(job, event, now=now, fence=fence, stand_in=stand_in)
+        except InvalidTransition:
+            continue
+        source = None if job.result is None else job.result.source
+        if job.state is JobState.COMPLETED:
+            assert source is ResultSource.PROVIDER
+        elif job.state in {JobState.FAILED_PROVIDER, JobState.FAILED_INTERNAL}:
+            assert source is (ResultSource.ORIGINAL if stand_in else None)
+        else:
+            assert source is None
+        assert (job.result_expires_at is None) == (job.result is None)
+        if event in FAILURES:
+            return
+
+
+@pytest.mark.parametrize("source", ResultSource)
+def test_success_never_brings_the_original_and_a_failure_nothing_else(source: ResultSource) -> None:
+    result = replace(RESULT, source=source)
+    is_original = source is ResultSource.ORIGINAL
+    job = a_job(JobState.PROCESSING)
+
+    for event, fits in [(JobEvent.SUCCEEDED, not is_original), *((event, is_original) for event in FAILURES)]:
+        assert can_bring(event, result) is fits
+        if not fits:
+            with pytest.raises(ValueError, match=event.value):
+                job.apply(event, now=START, fence=job.fence, failure_reason="x", result=result)
+
+
+def test_success_brings_something() -> None:
+    job = a_job(JobState.PROCESSING)
+
+    with pytest.raises(ValueError, match="succeeded"):
+        job.apply(JobEvent.SUCCEEDED, now=START, fence=job.fence)
+
+
+@given(moments, st.integers(24, 168), st.sampled_from([JobEvent.SUCCEEDED, *FAILURES]))
+def test_a_result_expires_its_retention_after_it_was_finalised(
+    now: datetime, hours: int, event: JobEvent
+) -> None:
     job = replace(a_job(JobState.PROCESSING), retention=timedelta(hours=hours), lease_expires_at=DEADLINE)
     if now >= job.deadline:
         return
-    done = happen(job, JobEvent.SUCCEEDED, now=now)
+    done = happen(job, event, now=now, stand_in=True)
 
     assert done.finalized_at is not None
     assert done.result_expires_at == done.finalized_at + timedelta(hours=hours)
 
 
 @pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.COMPLETED}))
-def test_only_a_completed_job_has_a_result_that_expires(state: JobState) -> None:
+def test_without_a_result_nothing_expires(state: JobState) -> None:
     assert a_job(state).result_expires_at is None
     assert a_job(state).result is None
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from photochanger.domain import errors
 from photochanger.domain.errors import InvalidImage, ValidationFailed
 from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType
-from photochanger.domain.media import MediaId, MediaKind, media_key
+from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id
+from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.domain.retention import has_passed, result_expires_at, time_left
-from photochanger.domain.settings import Settings, validate_password, validate_settings
+from photochanger.domain.settings import LimitSettings, Settings, validate_password, validate_settings
 from photochanger.domain.slot import ProviderCall, SlotConfiguration
 
 NOW = datetime(2026, 1, 14, 9, 30, tzinfo=UTC)
@@ -76,6 +77,37 @@ def test_a_media_key_is_made_of_our_own_id() -> None:
 def test_no_key_is_made_of_anything_else(text: str) -> None:
     with pytest.raises(ValueError, match="not a media id"):
         media_key(MediaKind.PAYLOAD, MediaId(text + "/"))
+
+
+@pytest.mark.parametrize("text", ["", "A" * 32, "a" * 31, "a" * 33, "a" * 32 + "\n", "../" + "a" * 29])
+def test_what_is_not_a_media_id_is_refused(text: str) -> None:
+    assert parse_media_id(text) is None
+    assert parse_media_id("0123456789abcdef" * 2) == "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("now", "minute", "day"),
+    [
+        ("2026-01-14T12:34:56.789Z", "2026-01-14T12:34Z", "2026-01-14T00:00Z"),
+        ("2026-01-14T00:00:00Z", "2026-01-14T00:00Z", "2026-01-14T00:00Z"),
+        ("2026-01-14T02:59:59.999999+03:00", "2026-01-13T23:59Z", "2026-01-13T00:00Z"),
+    ],
+)
+def test_calls_are_counted_by_minutes_and_days_of_utc(now: str, minute: str, day: str) -> None:
+    moment = datetime.fromisoformat(now)
+
+    for window, begins in ((QuotaWindow.MINUTE, minute), (QuotaWindow.DAY, day)):
+        assert window.start(moment) == datetime.fromisoformat(begins)
+        assert window.end(moment) == window.start(moment) + window.length
+        assert window.start(window.end(moment)) == window.end(moment)
+
+
+def test_a_provider_without_limits_has_a_quota_without_bounds() -> None:
+    limits = LimitSettings(quota_per_minute={"gemini": 60}, quota_per_day={"gemini": 900, "turbotext": 5})
+
+    assert limits.quota("gemini") == Quota(per_minute=60, per_day=900)
+    assert limits.quota("turbotext") == Quota(per_minute=None, per_day=5)
+    assert limits.quota("rehearsal") == Quota()
 
 
 def test_the_default_settings_are_valid() -> None:

@@ -1,6 +1,8 @@
 """Slots: their ids, and the validation of a configuration."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photochanger.domain.errors import ValidationFailed
+from photochanger.domain.image import ImageInfo, ImageType
+from photochanger.domain.media import MediaId, StoredFile, StoredImage
 from photochanger.domain.operation import Operation, Parameter, ProviderDescription, TemplateRole
 from photochanger.domain.slot import (
     SLOT_IDS,
@@ -18,6 +22,7 @@ from photochanger.domain.slot import (
     parse_slot_id,
     validate_configuration,
 )
+from photochanger.domain.template import Template
 
 CATALOGUE = {
     "painter": ProviderDescription(
@@ -40,6 +45,18 @@ CATALOGUE = {
     )
 }
 
+
+def a_template(size_bytes: int) -> Template:
+    image = StoredImage(
+        media_id=MediaId("a" * 32),
+        file=StoredFile(size_bytes=size_bytes, sha256="0" * 64),
+        info=ImageInfo(image_type=ImageType.PNG, width=3, height=2),
+    )
+    return Template(name="x", image=image, created_at=datetime(2026, 1, 14, tzinfo=UTC), created_by="serg")
+
+
+TEMPLATES = {"t1": a_template(9_000_000), "t2": a_template(6_000_000), "t3": a_template(6_000_001)}
+
 GOOD = SlotConfiguration(
     call=ProviderCall(
         provider="painter",
@@ -50,12 +67,43 @@ GOOD = SlotConfiguration(
 )
 
 
-def problems_of(configuration: SlotConfiguration, *, max_upload_mb: int = 200) -> dict[str, str]:
+def problems_of(
+    configuration: SlotConfiguration,
+    *,
+    max_upload_mb: int = 200,
+    catalogue: Mapping[str, ProviderDescription] = CATALOGUE,
+    time_out_sec: int = 48,
+) -> dict[str, str]:
+    return {
+        field: code
+        for field, code, _ in told(
+            configuration, max_upload_mb=max_upload_mb, catalogue=catalogue, time_out_sec=time_out_sec
+        )
+    }
+
+
+def told(
+    configuration: SlotConfiguration,
+    *,
+    max_upload_mb: int = 200,
+    catalogue: Mapping[str, ProviderDescription] = CATALOGUE,
+    time_out_sec: int = 48,
+) -> list[tuple[str, str, str]]:
     try:
-        validate_configuration(configuration, CATALOGUE, max_upload_mb=max_upload_mb)
+        validate_configuration(
+            configuration,
+            catalogue,
+            max_upload_mb=max_upload_mb,
+            sync_response_timeout_sec=time_out_sec,
+            templates=TEMPLATES,
+        )
     except ValidationFailed as failed:
-        return {problem.field: problem.code for problem in failed.problems}
-    return {}
+        return [(problem.field, problem.code, problem.message) for problem in failed.problems]
+    return []
+
+
+def bound(**templates: str) -> tuple[TemplateBinding, ...]:
+    return tuple(TemplateBinding(role=role, template_id=each) for role, each in templates.items())
 
 
 def with_params(**params: Any) -> SlotConfiguration:
@@ -181,3 +229,65 @@ def test_parameters_that_were_left_out_take_their_defaults() -> None:
     operation = CATALOGUE["painter"].operations[0]
 
     assert operation.with_defaults({"prompt": "a fox"}) == {"prompt": "a fox", "strength": 40}
+
+
+def test_every_template_that_is_bound_exists() -> None:
+    call = replace(GOOD.call, template_media=bound(frame="t1", style="gone"))
+    fallback = replace(GOOD.call, template_media=bound(frame="gone too"))
+
+    assert problems_of(replace(GOOD, call=call, fallback=fallback)) == {
+        "template_media[1].template_id": "unknown",
+        "fallback.template_media[0].template_id": "unknown",
+    }
+
+
+def test_templates_are_not_larger_together_than_the_provider_takes() -> None:
+    fits = replace(GOOD.call, template_media=bound(frame="t1", style="t2"))
+    too_large = replace(GOOD.call, template_media=bound(frame="t1", style="t3"))
+
+    assert problems_of(replace(GOOD, call=fits)) == {}
+    assert told(replace(GOOD, call=too_large)) == [
+        ("template_media", "too_large", "has 15.000001 MB; Painter takes 15 MB of templates at most")
+    ]
+    assert problems_of(replace(GOOD, fallback=too_large)) == {"fallback.template_media": "too_large"}
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "problems"),
+    [
+        (22, 48, {}),
+        (21, 48, {"sync_response_timeout_sec": "too_small"}),
+        (None, 22, {}),
+        (None, 21, {"sync_response_timeout_sec": "too_small"}),
+        (22, 10, {}),
+    ],
+)
+def test_the_time_out_leaves_the_provider_time_to_be_of_use(
+    own: int | None, general: int, problems: dict[str, str]
+) -> None:
+    slow = {"painter": replace(CATALOGUE["painter"], least_useful_sec=19.5)}
+    configuration = replace(GOOD, sync_response_timeout_sec=own)
+
+    assert problems_of(configuration, catalogue=slow, time_out_sec=general) == problems
+
+
+def test_a_time_out_that_is_too_short_says_for_whom_and_by_how_much() -> None:
+    slow = {"painter": replace(CATALOGUE["painter"], least_useful_sec=19.5)}
+
+    assert told(GOOD, catalogue=slow, time_out_sec=20) == [
+        ("sync_response_timeout_sec", "too_small", "must be at least 21.5 for Painter")
+    ]
+
+
+def test_a_fallback_need_not_have_the_time_of_the_first_call() -> None:
+    quick = replace(GOOD.call, provider="sketcher")
+    catalogue = {
+        "painter": replace(CATALOGUE["painter"], least_useful_sec=58),
+        "sketcher": replace(CATALOGUE["painter"], name="sketcher"),
+    }
+
+    assert problems_of(replace(GOOD, call=quick, fallback=GOOD.call), catalogue=catalogue) == {}
+
+
+def test_a_failed_call_is_repeated_twice_but_not_where_it_may_have_been_charged() -> None:
+    assert RetryPolicy() == RetryPolicy(max_attempts=2, backoff_ms=500, repeat_maybe_billed=False)

@@ -9,7 +9,7 @@ import pytest
 
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
-from photochanger.domain.slot import validate_configuration
+from photochanger.domain.slot import RetryPolicy, validate_configuration
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.settings import Environment
 
@@ -53,7 +53,14 @@ async def test_its_slots_are_valid(storage: MemoryStorage, tmp_path: Path) -> No
 
     for slot in await storage.slots.list():
         if slot.configuration.is_active:
-            validate_configuration(slot.configuration, catalogue, max_upload_mb=200)
+            validate_configuration(
+                slot.configuration,
+                catalogue,
+                max_upload_mb=200,
+                sync_response_timeout_sec=10,
+                templates={},
+            )
+            assert slot.configuration.retry == RetryPolicy()
 
 
 async def test_only_the_owner_can_read_the_secrets(storage: MemoryStorage, tmp_path: Path) -> None:

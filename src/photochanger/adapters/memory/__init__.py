@@ -11,6 +11,8 @@ from photochanger.adapters.memory.media_store import MemoryMediaStore
 from photochanger.adapters.memory.password_hasher import FastPasswordHasherForTests
 from photochanger.adapters.memory.records import MemoryRecords
 from photochanger.adapters.memory.storage import MemoryStorage
+from photochanger.adapters.memory.templates import MemoryTemplateRepository
+from photochanger.adapters.memory.usage import MemoryProviderUsage
 
 __all__ = [
     "FastPasswordHasherForTests",
@@ -18,8 +20,10 @@ __all__ = [
     "MemoryJobRepository",
     "MemoryMediaRegistry",
     "MemoryMediaStore",
+    "MemoryProviderUsage",
     "MemoryRecords",
     "MemorySettingsRepository",
     "MemorySlotRepository",
     "MemoryStorage",
+    "MemoryTemplateRepository",
 ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from photochanger.adapters.memory.records import MediaRow, MemoryRecords
-from photochanger.application.ports.storage import MediaRegistry
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState
+from photochanger.application.ports.storage import MediaReading, MediaRegistry
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
 from photochanger.domain.retention import has_passed
 from photochanger.domain.slot import SlotId
 
@@ -21,7 +21,7 @@ class MemoryMediaRegistry(MediaRegistry):
         self._records = records
 
     async def intend(
-        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId, ttl: timedelta
+        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId | None, ttl: timedelta
     ) -> None:
         """Record that these files are about to be written."""
         media_ids = [media_id for media_id, _ in intents]
@@ -39,6 +39,28 @@ class MemoryMediaRegistry(MediaRegistry):
             )
             self._records.media[media_id] = MediaRow(media, offer_at=media.expires_at)
 
+    async def offer(self, image: StoredImage) -> None:
+        """Mark a pending provider link as stored."""
+        self._records.require_announced([image], kind=MediaKind.PROVIDER_LINK)
+        self._records.store_images([image], until=self._records.media[image.media_id].media.expires_at)
+
+    async def fetch(self, media_id: MediaId) -> MediaReading | None:
+        """Return the row with the time, and record the first fetching of a provider link."""
+        row, now = self._records.media.get(media_id), self._records.clock.now()
+        if row is not None and row.media.fetched_at is None and _is_open_link(row.media, now):
+            self._records.media[media_id] = replace(row, media=replace(row.media, fetched_at=now))
+        return await self.peek(media_id)
+
+    async def peek(self, media_id: MediaId) -> MediaReading | None:
+        """Return the row with the time."""
+        row = self._records.media.get(media_id)
+        return None if row is None else MediaReading(media=row.media, now=self._records.clock.now())
+
+    async def fetched(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Return those of the files that were ever fetched."""
+        rows = (self._records.media.get(media_id) for media_id in media_ids)
+        return {row.media.media_id for row in rows if row is not None and row.media.fetched_at is not None}
+
     async def get(self, media_id: MediaId) -> MediaObject | None:
         """Return the row, or None."""
         row = self._records.media.get(media_id)
@@ -52,12 +74,14 @@ class MemoryMediaRegistry(MediaRegistry):
         """Return up to `limit` files that must go, the oldest first, and mark them `deleting`."""
         now = self._records.clock.now()
         due = [
-            row
+            (row.offer_at, row.media)
             for row in self._records.media.values()
-            if row.media.state is not MediaState.DELETED and has_passed(row.offer_at, now=now)
+            if row.media.state is not MediaState.DELETED
+            and row.offer_at is not None
+            and has_passed(row.offer_at, now=now)
         ]
-        due.sort(key=lambda row: row.offer_at)
-        offered = [replace(row.media, state=MediaState.DELETING) for row in due[:limit]]
+        due.sort(key=lambda at_and_media: at_and_media[0])
+        offered = [replace(media, state=MediaState.DELETING) for _, media in due[:limit]]
         for media in offered:
             self._records.media[media.media_id] = MediaRow(media, offer_at=now + _OFFER_AGAIN_AFTER)
         return offered
@@ -69,3 +93,12 @@ class MemoryMediaRegistry(MediaRegistry):
             if row is not None and row.media.state is MediaState.DELETING:
                 deleted = replace(row.media, state=MediaState.DELETED)
                 self._records.media[media_id] = replace(row, media=deleted)
+
+
+def _is_open_link(media: MediaObject, now: datetime) -> bool:
+    return (
+        media.kind is MediaKind.PROVIDER_LINK
+        and media.state is MediaState.STORED
+        and media.expires_at is not None
+        and not has_passed(media.expires_at, now=now)
+    )

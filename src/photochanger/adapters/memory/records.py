@@ -14,21 +14,31 @@ from photochanger.application.ports.storage import JobReading
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import Job, JobId
-from photochanger.domain.media import MediaId, MediaObject, MediaState, StoredImage
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.domain.template import Template
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRow:
-    """A media object, and when it is next offered for deletion."""
+    """A media object, and when it is next offered for deletion; None where it has no end."""
 
     media: MediaObject
-    offer_at: datetime
+    offer_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """When a provider was last called, and how often in the minute and on the day of that call."""
+
+    counted_at: datetime
+    in_minute: int
+    on_day: int
 
 
 class MemoryRecords:
-    """Jobs, media rows, slots and settings, with the clock that judges them and the hub that announces."""
+    """Everything that is stored, with the clock that judges it and the hub that announces changes."""
 
     def __init__(self, *, clock: Clock, hub: SignalHub) -> None:
         self.clock = clock
@@ -37,6 +47,8 @@ class MemoryRecords:
         self.media: dict[MediaId, MediaRow] = {}
         self.slots: dict[SlotId, Slot] = {slot_id: _new_slot(slot_id) for slot_id in SLOT_IDS}
         self.settings = Settings()
+        self.templates: dict[str, Template] = {}
+        self.usage: dict[str, Usage] = {}
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
@@ -70,15 +82,15 @@ class MemoryRecords:
             del self._unfinished[job.job_id]
             self.condemn([job.payload_id])
 
-    def require_announced(self, images: Sequence[StoredImage]) -> None:
-        """Raise `InternalError` unless every image has a pending row."""
+    def require_announced(self, images: Sequence[StoredImage], *, kind: MediaKind | None = None) -> None:
+        """Raise `InternalError` unless every image has a pending row, of this kind where one is given."""
         for image in images:
             row = self.media.get(image.media_id)
-            if row is None or row.media.state is not MediaState.PENDING:
+            if row is None or row.media.state is not MediaState.PENDING or kind not in {None, row.media.kind}:
                 raise InternalError("A file was not announced, or its time has run out")
 
-    def store_images(self, images: Sequence[StoredImage], *, until: datetime) -> None:
-        """Mark the images' rows as stored."""
+    def store_images(self, images: Sequence[StoredImage], *, until: datetime | None) -> None:
+        """Mark the images' rows as stored, to live until `until`; None: until they are condemned."""
         for image in images:
             media = replace(
                 self.media[image.media_id].media,
@@ -95,9 +107,9 @@ class MemoryRecords:
         for media_id in media_ids:
             row = self.media.get(media_id)
             if row is not None and row.media.state in {MediaState.PENDING, MediaState.STORED}:
+                now = self.clock.now()
                 self.media[media_id] = MediaRow(
-                    replace(row.media, state=MediaState.DELETING),
-                    offer_at=min(row.offer_at, self.clock.now()),
+                    replace(row.media, state=MediaState.DELETING), offer_at=min(row.offer_at or now, now)
                 )
 
 

@@ -6,6 +6,8 @@ from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.media import MemoryMediaRegistry
 from photochanger.adapters.memory.media_store import MemoryMediaStore
 from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.templates import MemoryTemplateRepository
+from photochanger.adapters.memory.usage import MemoryProviderUsage
 from photochanger.application.ports.clock import Clock
 from photochanger.application.signal_hub import SignalHub
 
@@ -23,4 +25,6 @@ class MemoryStorage:
         self.media = MemoryMediaRegistry(self.records)
         self.slots = MemorySlotRepository(self.records)
         self.settings = MemorySettingsRepository(self.records)
+        self.templates = MemoryTemplateRepository(self.records)
+        self.usage = MemoryProviderUsage(self.records)
         self.files = MemoryMediaStore()

@@ -16,13 +16,17 @@ from photochanger.adapters.postgres.pool import create_pool
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.templates import PostgresTemplateRepository
+from photochanger.adapters.postgres.usage import PostgresProviderUsage
 
 __all__ = [
     "PostgresJobRepository",
     "PostgresMediaRegistry",
+    "PostgresProviderUsage",
     "PostgresSettingsRepository",
     "PostgresSignals",
     "PostgresSlotRepository",
+    "PostgresTemplateRepository",
     "create_pool",
     "current_revision",
     "is_current",

@@ -10,15 +10,17 @@ from psycopg.sql import SQL, Literal
 
 from photochanger.adapters.postgres.errors import translate_errors
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
-from photochanger.adapters.postgres.rows import MEDIA_COLUMNS, listed
-from photochanger.application.ports.storage import MediaRegistry
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState
+from photochanger.adapters.postgres.rows import DESCRIBED, MEDIA_COLUMNS, described, listed
+from photochanger.application.ports.storage import MediaReading, MediaRegistry
+from photochanger.domain.errors import InternalError
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
 from photochanger.domain.slot import SlotId
 
 OFFER_AGAIN_AFTER: Final = timedelta(seconds=30)
 """How long a caller of `doomed` has for the deletion before the file is offered to others."""
 
-_STATES = {state.value: Literal(state.value) for state in MediaState}
+_STATES: Final = {state.value: Literal(state.value) for state in MediaState}
+_LINK: Final = Literal(MediaKind.PROVIDER_LINK.value)
 _COLUMNS: Final = listed(MEDIA_COLUMNS, table="media_object")
 
 _INTEND: Final = b"""
@@ -28,6 +30,49 @@ _INTEND: Final = b"""
     FROM moment, unnest(%(media_ids)s::text[], %(kinds)s::text[]) AS intent (media_id, kind)"""
 
 _GET: Final = SQL("SELECT {} FROM media_object WHERE media_id = %(media_id)s").format(_COLUMNS).as_bytes()
+
+_PEEK: Final = (
+    SQL("SELECT {}, clock_timestamp() AS now FROM media_object WHERE media_id = %(media_id)s")
+    .format(_COLUMNS)
+    .as_bytes()
+)
+
+_FETCH: Final = (
+    SQL("""
+    WITH locked AS MATERIALIZED (
+        SELECT {columns} FROM media_object WHERE media_id = %(media_id)s FOR UPDATE
+    ), read AS MATERIALIZED (
+        SELECT *, clock_timestamp() AS now FROM locked
+    ), first AS (
+        UPDATE media_object SET fetched_at = read.now
+        FROM read
+        WHERE media_object.media_id = %(media_id)s AND read.kind = {link} AND read.state = {stored}
+            AND read.fetched_at IS NULL AND read.now < read.expires_at
+        RETURNING media_object.fetched_at
+    )
+    SELECT {others}, now, coalesce(first.fetched_at, read.fetched_at) AS fetched_at
+    FROM read LEFT JOIN first ON true""")
+    .format(
+        columns=_COLUMNS,
+        others=listed([name for name in MEDIA_COLUMNS if name != "fetched_at"], table="read"),
+        link=_LINK,
+        **_STATES,
+    )
+    .as_bytes()
+)
+
+_FETCHED: Final = (
+    b"SELECT media_id FROM media_object WHERE media_id = ANY(%(media_ids)s) AND fetched_at IS NOT NULL"
+)
+
+_OFFER: Final = (
+    SQL("""
+    UPDATE media_object SET state = {stored}, {described}
+    WHERE media_id = %(media_id)s AND kind = {link} AND state = {pending}
+    RETURNING media_id""")
+    .format(described=DESCRIBED, link=_LINK, **_STATES)
+    .as_bytes()
+)
 
 _CONDEMN: Final = (
     SQL("""
@@ -74,7 +119,7 @@ class PostgresMediaRegistry(MediaRegistry):
         self._pool = pool
 
     async def intend(
-        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId, ttl: timedelta
+        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId | None, ttl: timedelta
     ) -> None:
         """Record that these files are about to be written."""
         parameters = {
@@ -89,6 +134,28 @@ class PostgresMediaRegistry(MediaRegistry):
                     await connection.execute(_INTEND, parameters)
                 except UniqueViolation:
                     raise ValueError("a media id is already known") from None
+
+    async def offer(self, image: StoredImage) -> None:
+        """Mark a pending provider link as stored."""
+        if await fetch_one(self._pool, _OFFER, described(image)) is None:
+            raise InternalError("A link's file was not announced, or its time has run out")
+
+    async def fetch(self, media_id: MediaId) -> MediaReading | None:
+        """Return the row with the time, and record the first fetching of a provider link."""
+        return await self._read(_FETCH, media_id)
+
+    async def peek(self, media_id: MediaId) -> MediaReading | None:
+        """Return the row with the time."""
+        return await self._read(_PEEK, media_id)
+
+    async def _read(self, statement: bytes, media_id: MediaId) -> MediaReading | None:
+        row = await fetch_one(self._pool, statement, {"media_id": media_id}, repeatable=True)
+        return None if row is None else MediaReading(media=msgspec.convert(row, MediaObject), now=row["now"])
+
+    async def fetched(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Return those of the files that were ever fetched."""
+        rows = await fetch_all(self._pool, _FETCHED, {"media_ids": list(media_ids)}, repeatable=True)
+        return {MediaId(row["media_id"]) for row in rows}
 
     async def get(self, media_id: MediaId) -> MediaObject | None:
         """Return the row, or None."""

@@ -11,9 +11,14 @@ from psycopg.sql import SQL, Composed, Identifier
 from photochanger.application.ports.storage import JobReading
 from photochanger.domain.job import Job
 from photochanger.domain.media import MediaObject, StoredImage
+from photochanger.domain.template import Template
 
 JOB_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(Job))
 MEDIA_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(MediaObject))
+TEMPLATE_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(Template))
+
+DESCRIBED: Final = SQL("image_type = %(image_type)s, size_bytes = %(size_bytes)s, sha256 = %(sha256)s")
+"""What a media row takes over from its image once that is stored, for SET; see `described`."""
 
 
 def listed(columns: Sequence[str], *, table: str) -> Composed:
@@ -38,4 +43,14 @@ def stored_images(images: Sequence[StoredImage]) -> Mapping[str, object]:
         "image_types": [image.info.image_type.value for image in images],
         "sizes": [image.file.size_bytes for image in images],
         "hashes": [image.file.sha256 for image in images],
+    }
+
+
+def described(image: StoredImage) -> dict[str, object]:
+    """Return one image as the parameters of a statement that marks its row as stored."""
+    return {
+        "media_id": image.media_id,
+        "image_type": image.info.image_type.value,
+        "size_bytes": image.file.size_bytes,
+        "sha256": image.file.sha256,
     }

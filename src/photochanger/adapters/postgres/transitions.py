@@ -55,6 +55,10 @@ LOCKED_COLUMNS: Final = SQL("seq, state, fence, deadline, lease_expires_at, star
 _ALWAYS: Final = SQL("true")
 _AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
 
+_FAILED: Final = SQL(
+    "attempts = %(attempts)s, failure_reason = %(failure_reason)s, result = %(result)s::jsonb"
+)
+
 _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
     JobEvent.CLAIMED: SQL(
         "fence = job.fence + 1, lease_expires_at = allowed.now + %(lease)s,"
@@ -63,8 +67,8 @@ _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
     JobEvent.RENEWED: SQL("lease_expires_at = allowed.now + %(lease)s"),
     JobEvent.RELEASED: SQL("lease_expires_at = NULL"),
     JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
-    JobEvent.PROVIDER_FAILED: SQL("attempts = %(attempts)s, failure_reason = %(failure_reason)s"),
-    JobEvent.INTERNALLY_FAILED: SQL("attempts = %(attempts)s, failure_reason = %(failure_reason)s"),
+    JobEvent.PROVIDER_FAILED: _FAILED,
+    JobEvent.INTERNALLY_FAILED: _FAILED,
     **dict.fromkeys(FAILURE_REASON_OF, SQL("failure_reason = {reason}")),
 }
 """What an event writes beside the state, as `Job.apply` does."""

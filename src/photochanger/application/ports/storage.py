@@ -1,16 +1,18 @@
 """The ports to storage: of records (jobs, media, slots, settings) and of bytes (the media store)."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
-from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobSource
+from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobSource, can_bring
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, StoredFile, StoredImage
+from photochanger.domain.quota import ProviderUsed, Quota
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId
+from photochanger.domain.template import Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,11 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How a worker ended a job: `SUCCEEDED` with a result, or one of the failures with its reason."""
+    """How a worker ended a job: `SUCCEEDED` with a result, or one of the failures with its reason.
+
+    The result of a success is a picture of a provider's. A failure may have one too: the stand-in, which is
+    the booth's own photo.
+    """
 
     event: JobEvent
     attempts: int
@@ -69,9 +75,9 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.event not in {JobEvent.SUCCEEDED, JobEvent.PROVIDER_FAILED, JobEvent.INTERNALLY_FAILED}:
             raise ValueError("a worker's verdict is success or one of the failures")
-        if (self.event is JobEvent.SUCCEEDED) != (self.result is not None):
-            raise ValueError("a result belongs to success, and to nothing else")
-        if (self.result is None) != (self.failure_reason is not None):
+        if not can_bring(self.event, self.result):
+            raise ValueError("success brings a provider's picture, and a failure nothing or the stand-in")
+        if (self.event is JobEvent.SUCCEEDED) != (self.failure_reason is None):
             raise ValueError("a failure has a reason, and success has none")
 
 
@@ -145,21 +151,53 @@ class JobRepository(Protocol):
         """Do the same for up to `limit` jobs whose deadline has passed, whoever waits for them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaReading:
+    """A media row, and the store's clock at the moment it was read, by which its end is judged."""
+
+    media: MediaObject
+    now: datetime
+
+
 class MediaRegistry(Protocol):
     """The rows that know every file before it exists and until it is gone.
 
-    Payloads, results and previews become stored together with their job's transition: see `JobRepository`.
+    Payloads, results and previews become stored together with their job's transition (`JobRepository`), and
+    templates together with their record (`TemplateRepository`).
     """
 
     @abstractmethod
     async def intend(
-        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId, ttl: timedelta
+        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId | None, ttl: timedelta
     ) -> None:
-        """Record that these files are about to be written.
+        """Record that these files, of a slot or of none, are about to be written.
 
         Unless they are stored by then, they are doomed `ttl` from now. All or none. Raises `ValueError`
         where an id is already known.
         """
+
+    @abstractmethod
+    async def offer(self, image: StoredImage) -> None:
+        """Mark a pending provider link as stored; it keeps the end that was intended.
+
+        Raises `InternalError`, and writes nothing, where there is no pending provider link with this id.
+        """
+
+    @abstractmethod
+    async def fetch(self, media_id: MediaId) -> MediaReading | None:
+        """Return the row with the store's clock, or None where there is none.
+
+        Where it is a stored provider link whose end has not come, the first such call is recorded as
+        `fetched_at`, and the reading shows it; later ones leave it as it is.
+        """
+
+    @abstractmethod
+    async def peek(self, media_id: MediaId) -> MediaReading | None:
+        """Return the same, and record nothing."""
+
+    @abstractmethod
+    async def fetched(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Return those of the files that were ever fetched, whatever has become of them since."""
 
     @abstractmethod
     async def get(self, media_id: MediaId) -> MediaObject | None:
@@ -201,6 +239,53 @@ class SlotRepository(Protocol):
         concurrent writers with one version, one wins), and `SlotNotFound` where there is no such slot.
         Announces `CONFIGURATION_CHANGED`.
         """
+
+
+class TemplateRepository(Protocol):
+    """The administrators' templates. Names need not be unique."""
+
+    @abstractmethod
+    async def add(self, image: StoredImage, *, name: str, created_by: str) -> Template:
+        """Mark the pending template file as stored, without an end, and make its record; both or neither.
+
+        `created_at` is the store's time. Raises `InternalError`, and writes nothing, where there is no
+        pending template file with the image's id.
+        """
+
+    @abstractmethod
+    async def find(self, template_ids: Collection[str]) -> Mapping[str, Template]:
+        """Return those of the templates that there are, by their id."""
+
+    @abstractmethod
+    async def list(self) -> Sequence[Template]:
+        """Return all templates, the newest first."""
+
+    @abstractmethod
+    async def remove(self, template_id: str) -> bool:
+        """Delete the record and condemn the file; False where there is no such template.
+
+        Of concurrent callers, one removes it.
+        """
+
+
+class ProviderUsage(Protocol):
+    """How often each provider was called in the present minute and on the present day.
+
+    Both are windows of UTC (`photochanger.domain.quota.QuotaWindow`), by the store's clock.
+    """
+
+    @abstractmethod
+    async def take(self, provider: str, quota: Quota) -> float | None:
+        """Count one call in the present minute and on the present day, and return None.
+
+        Where the quota leaves no room in one of them, nothing is counted, and the seconds until there is
+        room again are returned: until the end of the minute, or of the day where that is what is full. No
+        number of concurrent callers, in however many processes, is let in beyond the quota.
+        """
+
+    @abstractmethod
+    async def used(self) -> Sequence[ProviderUsed]:
+        """Return what was counted for every provider with a call on the present day, in order of names."""
 
 
 class SettingsRepository(Protocol):

@@ -1,8 +1,8 @@
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import pytest
@@ -10,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, Tracer
 
+from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
 from photochanger.application.ports import (
@@ -28,7 +29,7 @@ from photochanger.application.ports import (
 )
 from photochanger.domain.errors import ProviderRefused, SlotNotFound, StorageUnavailable
 from photochanger.domain.image import ImageInfo, ImageType
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, StoredFile
+from photochanger.domain.media import MediaId, StoredFile
 from photochanger.domain.operation import ProviderDescription
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
 
@@ -117,25 +118,6 @@ class Hasher(PasswordHasher):
 
     async def verify(self, password: str, password_hash: str) -> bool:
         return True
-
-
-class Registry(MediaRegistry):
-    async def intend(
-        self, intents: Sequence[tuple[MediaId, MediaKind]], *, slot_id: SlotId, ttl: timedelta
-    ) -> None:
-        pass
-
-    async def get(self, media_id: MediaId) -> None:
-        pass
-
-    async def condemn(self, media_ids: Collection[MediaId]) -> None:
-        pass
-
-    async def doomed(self, *, limit: int) -> list[MediaObject]:
-        return []
-
-    async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
-        pass
 
 
 class Hints(Signals):
@@ -261,14 +243,14 @@ async def test_only_ids_are_recorded_of_the_arguments(
 async def test_ids_are_found_however_they_are_given(
     tracer: Tracer, spans: InMemorySpanExporter, metrics: Metrics
 ) -> None:
-    registry = observed(MediaRegistry, Registry(), tracer=tracer, metrics=metrics)
+    registry = observed(MediaRegistry, MemoryStorage().media, tracer=tracer, metrics=metrics)
     await registry.get(MediaId("a"))
     await registry.get(media_id=MediaId("b"))
     assert [(span.attributes or {})["media_id"] for span in spans.get_finished_spans()] == ["a", "b"]
 
 
 async def test_a_call_that_does_not_fit_is_the_callers_error(tracer: Tracer, metrics: Metrics) -> None:
-    registry: Any = observed(MediaRegistry, Registry(), tracer=tracer, metrics=metrics)
+    registry: Any = observed(MediaRegistry, MemoryStorage().media, tracer=tracer, metrics=metrics)
     with pytest.raises(TypeError):
         await registry.get()
     with pytest.raises(TypeError):
