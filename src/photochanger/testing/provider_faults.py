@@ -92,9 +92,12 @@ async def replay(
     """
     outcomes = []
     for row in rows:
-        async with _nothing_left("after closing") as after_closing, arrange(row) as provider:
-            async with _nothing_left("after the call") as after_the_call:
-                outcome = await _outcome(row, provider, operation, params, deadline_sec, photo())
+        async with (
+            _nothing_left("after closing") as after_closing,
+            arrange(row) as provider,
+            _nothing_left("after the call") as after_the_call,
+        ):
+            outcome = await _outcome(row, provider, operation, params, deadline_sec, photo())
         outcomes.append(replace(outcome, problems=(*outcome.problems, *after_the_call, *after_closing)))
     return outcomes
 
@@ -165,8 +168,8 @@ async def _nothing_left(when: str) -> AsyncIterator[list[str]]:
     yield left
     give_up = time.monotonic() + _SETTLED_WITHIN_SEC
     # Closed connections and cancelled tasks need a few turns of the loop, and tell nobody of their end.
-    while (found := _surplus(tasks, sockets)) and time.monotonic() < give_up:
-        await asyncio.sleep(0.005)  # noqa: ASYNC110
+    while (found := _surplus(tasks, sockets)) and time.monotonic() < give_up:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
     left += [f"{what} {when}" for what in found]
 
 
