@@ -1,0 +1,160 @@
+"""From a successful answer to the picture in it, or to the reason why there is none.
+
+The format is that of ai.google.dev/api/generate-content; fields are found in both spellings of proto-JSON.
+The base64 of a picture is not made a string, nor copied: it is decoded out of the answer, slice by slice.
+"""
+
+import asyncio
+import binascii
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final, TypeAlias
+
+import msgspec
+import pybase64
+
+from photochanger.adapters.gemini.errors import complaint, fault_of
+from photochanger.adapters.gemini.reasons import why_no_picture
+from photochanger.domain.errors import ProviderError, ProviderFault
+
+_SLICE: Final = 1024 * 1024
+"""Characters of base64 that are decoded at once: a multiple of four, and well under a millisecond's work."""
+
+
+class _Blob(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct):
+    camel: _Blob | None = msgspec.field(name="inlineData", default=None)
+    snake: _Blob | None = msgspec.field(name="inline_data", default=None)
+    thought: bool | None = None
+
+
+class _Content(msgspec.Struct):
+    parts: list[_Part | None] | None = None
+
+
+class _Candidate(msgspec.Struct):
+    content: _Content | None = None
+    camel_reason: str | None = msgspec.field(name="finishReason", default=None)
+    snake_reason: str | None = msgspec.field(name="finish_reason", default=None)
+
+
+class _Feedback(msgspec.Struct):
+    camel_reason: str | None = msgspec.field(name="blockReason", default=None)
+    snake_reason: str | None = msgspec.field(name="block_reason", default=None)
+
+
+class _Answer(msgspec.Struct):
+    candidates: list[_Candidate | None] | None = None
+    camel_feedback: _Feedback | None = msgspec.field(name="promptFeedback", default=None)
+    snake_feedback: _Feedback | None = msgspec.field(name="prompt_feedback", default=None)
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_DECODER: Final = msgspec.json.Decoder(_Answer)
+
+Base64: TypeAlias = memoryview | bytes
+"""A picture as it came: the characters between the quotation marks."""
+
+
+def picture_in(body: bytes | bytearray) -> Base64:
+    """Return the picture in the body of an answer with status 200; the last of several is the finished one.
+
+    Raises the fault that the answer means where it has none.
+    """
+    try:
+        answer = _DECODER.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise _error_in(body) or _unreadable() from None
+    if _is_given(answer.error):
+        raise _error_in(body) or _unreadable()
+    pictures = [data for candidate in answer.candidates or () for data in _pictures(candidate)]
+    if not pictures:
+        raise _why_not(answer)
+    return _unquoted(pictures[-1])
+
+
+def _error_in(body: bytes | bytearray) -> ProviderFault | None:
+    """Return what an error envelope means that came with a status of success."""
+    said = complaint(body)
+    return fault_of(said) if said.code >= 400 else None
+
+
+def _unreadable() -> ProviderFault:
+    return ProviderError("Gemini's answer cannot be read", maybe_billed=True)
+
+
+def _pictures(candidate: _Candidate | None) -> Iterator[msgspec.Raw]:
+    content = candidate.content if candidate else None
+    for part in (content.parts or ()) if content else ():
+        blob = (part.camel or part.snake) if part is not None and not part.thought else None
+        if blob is not None and _is_given(blob.data):
+            yield blob.data
+
+
+def _is_given(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[:5]) not in {b"", b"null"}
+
+
+def _unquoted(data: msgspec.Raw) -> Base64:
+    text = memoryview(data)
+    if bytes(text[:1]) != b'"':
+        raise _unreadable()
+    if not re.search(rb"\\", text):
+        return text[1:-1]
+    # JSON may write "=" as "\u003d" and "/" as "\/".
+    try:
+        return msgspec.json.decode(data, type=str).encode("utf-8", "replace")
+    except (msgspec.DecodeError, ValueError):
+        raise _unreadable() from None
+
+
+def _why_not(answer: _Answer) -> ProviderFault:
+    feedback = answer.camel_feedback or answer.snake_feedback
+    blocked = (feedback.camel_reason or feedback.snake_reason) if feedback else None
+    candidates = [candidate for candidate in answer.candidates or () if candidate is not None]
+    return why_no_picture(
+        blocked or "", [candidate.camel_reason or candidate.snake_reason or "" for candidate in candidates]
+    )
+
+
+async def write_picture(text: Base64, into: BinaryIO) -> None:
+    """Decode `text` into a file; the event loop gets its turn after every slice.
+
+    Raises `ProviderError` where it is not base64 or what it encodes is no JPEG, PNG or WebP.
+    """
+    for at in range(0, max(1, len(text)), _SLICE):
+        data = _decoded(bytes(text[at : at + _SLICE]), is_last=at + _SLICE >= len(text))
+        if at == 0 and not _is_a_picture(data):
+            raise ProviderError("What Gemini sent is not a picture", maybe_billed=True)
+        into.write(data)
+        await asyncio.sleep(0)
+
+
+def _decoded(text: bytes, *, is_last: bool) -> bytes:
+    """Decode a slice of base64 in either alphabet; only the last may be padded, and need not be."""
+    if b"-" in text or b"_" in text:
+        text = text.translate(_STANDARD)
+    if is_last:
+        text += b"=" * (-len(text) % 4)
+    elif text.endswith(b"="):
+        raise _broken()
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise _broken() from None
+
+
+def _broken() -> ProviderFault:
+    return ProviderError("The picture that Gemini sent is broken", maybe_billed=True)
+
+
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def _is_a_picture(start: bytes) -> bool:
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+        start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+    )
