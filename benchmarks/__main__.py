@@ -7,15 +7,24 @@ import sys
 import time
 
 NAMES = ("overhead", "lateness", "memory")
+LONG_NAMES = ("outage",)
+"""Only measured when they are named."""
 
 
 def main() -> None:
     """Print each measurement's figures as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)} (these by default), {', '.join(LONG_NAMES)}",
+    )
     names = parser.parse_args().names or NAMES
-    if unknown := set(names) - set(NAMES):
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(names) - {*NAMES, *LONG_NAMES}:
+        parser.error(
+            f"there is no {', '.join(sorted(unknown))}; there are {', '.join((*NAMES, *LONG_NAMES))}"
+        )
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}\n")
     for name in names:
         began = time.monotonic()

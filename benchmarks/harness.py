@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -64,23 +65,23 @@ def installation() -> Iterator[Path]:
 def configure(
     data_dir: Path,
     *,
-    params: Mapping[str, ParameterValue],
+    params: Mapping[str, ParameterValue] | None = None,
     timeout_sec: int = 48,
+    **terms: Any,
 ) -> None:
-    """Set the first slot up for the rehearsal provider, and the ingest password to `PASSWORD`."""
-    asyncio.run(_configure(data_dir, params, timeout_sec))
+    """Set the first slot up, and the ingest password to `PASSWORD`.
+
+    It uses the rehearsal provider with `params`, unless `terms` of the configuration say otherwise.
+    """
+    call = ProviderCall(provider="rehearsal", operation="photo_effect", params=params or {})
+    given = {"call": call, "is_active": True, "sync_response_timeout_sec": timeout_sec, "size_limit_mb": 100}
+    asyncio.run(_configure(data_dir, given | terms))
 
 
-async def _configure(data_dir: Path, params: Mapping[str, ParameterValue], timeout_sec: int) -> None:
+async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
     async with opened(Environment(data_dir=data_dir)) as container:
         slot = await container.slots().get(SLOT_IDS[0])
-        configuration = replace(
-            slot.configuration,
-            is_active=True,
-            call=ProviderCall(provider="rehearsal", operation="photo_effect", params=params),
-            sync_response_timeout_sec=timeout_sec,
-            size_limit_mb=100,
-        )
+        configuration = replace(slot.configuration, **terms)
         await container.slots().save(replace(slot, configuration=configuration), changed_by="benchmark")
         settings = await container.settings().get()
         ingest = replace(settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD))
@@ -88,9 +89,13 @@ async def _configure(data_dir: Path, params: Mapping[str, ParameterValue], timeo
 
 
 @contextmanager
-def running(data_dir: Path, port: int, *, workers: int = 8) -> Iterator[ServeProcess]:
+def running(
+    data_dir: Path, port: int, *, workers: int = 8, variables: Mapping[str, str] | None = None
+) -> Iterator[ServeProcess]:
     """Run the server on its core during the context."""
-    server = ServeProcess(data_dir, port, "--workers", str(workers), prefix=pinned(SERVER_CORE))
+    server = ServeProcess(
+        data_dir, port, "--workers", str(workers), variables=variables, prefix=pinned(SERVER_CORE)
+    )
     try:
         server.wait_until_ready()
         yield server

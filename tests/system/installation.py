@@ -110,16 +110,23 @@ class Installation:
             yield container
 
     async def set_up(
-        self, params: Mapping[str, ParameterValue], *, timeout_sec: int = 20, slot_id: SlotId = SLOT
+        self,
+        params: Mapping[str, ParameterValue],
+        *,
+        timeout_sec: int = 20,
+        slot_id: SlotId = SLOT,
+        **terms: Any,
     ) -> None:
-        """Set a slot up for the rehearsal provider, with a known password and a sweep every second."""
+        """Set a slot up, with a known password and a sweep every second.
+
+        It uses the rehearsal provider with these parameters, unless `terms` say otherwise.
+        """
         async with self.container() as container:
             slot = await container.slots().get(slot_id)
+            call = ProviderCall(provider="rehearsal", operation="photo_effect", params=params)
             configuration = replace(
                 slot.configuration,
-                is_active=True,
-                call=ProviderCall(provider="rehearsal", operation="photo_effect", params=params),
-                sync_response_timeout_sec=timeout_sec,
+                **{"is_active": True, "call": call, "sync_response_timeout_sec": timeout_sec} | terms,
             )
             await container.slots().save(replace(slot, configuration=configuration), changed_by="test")
             settings = await container.settings().get()

@@ -32,7 +32,8 @@ class FakeGemini:
     """Listens on this machine while its context is open.
 
     What goes wrong is in `script`, of which calls that are not right take nothing; a prompt with
-    `[fault:overloaded]` in it names the fault of its own call. `delay_sec` is how long an answer takes. The
+    `[fault:overloaded]` in it names the fault of its own call, and `judge`, which sees the whole call, names
+    one where the script says `ok`. `delay_sec` is how long an answer takes. The
     last three arguments choose how answers are written: all of it has to be understood.
     """
 
@@ -40,6 +41,7 @@ class FakeGemini:
         self,
         *,
         script: Script = (),
+        judge: Callable[[ReceivedCall], str] = lambda _call: OK,
         api_key: str = "AQ.fake-key-of-a-fake-gemini",
         host: str = "127.0.0.1",
         port: int = 0,
@@ -59,6 +61,7 @@ class FakeGemini:
         self._at = host, port
         self._mime_type, self._snake_case, self._urlsafe = mime_type, snake_case, urlsafe
         self._script = script if callable(script) else _in_turn(script)
+        self._judge = judge
         self._number = 0
         self._runner: web.AppRunner | None = None
         self._port = port
@@ -117,6 +120,8 @@ class FakeGemini:
         self.calls.append(call)
         if found := _IN_PROMPT.search(call.prompt):
             fault = found[1]
+        elif fault == OK:
+            fault = self._judge(call)
         self.counts[fault] += 1
         await asyncio.sleep(self.delay_sec)
         return await (self._picture(call) if fault == OK else _fail(fault, request))
