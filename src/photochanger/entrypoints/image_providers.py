@@ -9,6 +9,7 @@ from typing import Any, Final
 from photochanger.application.ports import ImageProvider, ProviderFactory
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.operation import Operation
+from photochanger.entrypoints.settings import read_environment
 
 GROUP: Final = "photochanger.providers"
 
@@ -31,6 +32,18 @@ def find_providers(variables: Mapping[str, str]) -> Mapping[str, ImageProvider]:
     if problems:
         raise ValidationFailed(problems)
     return found
+
+
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raise `ValidationFailed` with all that the providers and the rest of the program have against them."""
+    problems: list[Problem] = []
+    for read in (read_environment, find_providers):
+        try:
+            read(variables)
+        except ValidationFailed as failed:
+            problems += failed.problems
+    if problems:
+        raise ValidationFailed(problems)
 
 
 def parameter_schema(operation: Operation) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.operation import Operation, Parameter, ParameterValue
 from photochanger.entrypoints import image_providers
 from photochanger.entrypoints.image_providers import (
+    check_variables,
     find_providers,
     parameter_schema,
     write_parameter_schemas,
@@ -58,6 +59,13 @@ def test_everything_that_providers_have_against_the_variables_is_told_at_once(
         find_providers({})
 
     assert [problem.field for problem in caught.value.problems] == ["A_URL", "B_URL"]
+
+
+def test_a_start_is_refused_with_every_problem_at_once() -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        check_variables({"WORKERS": "none", "GEMINI_BASE_URL": "http://gemini.example.org"})
+    assert [problem.field for problem in caught.value.problems] == ["WORKERS", "GEMINI_BASE_URL"]
+    check_variables({})
 
 
 PARAMETERS = (

@@ -33,9 +33,16 @@ EXIT_STATUSES = "\b\nExit statuses:\n" + "\n".join(
 
 
 def environment() -> Environment:
-    """Return the configuration: the environment's variables, and those of `.env` where it has none."""
+    """Return the configuration: the environment's variables, and those of `.env` where it has none.
+
+    Raises `ValidationFailed` with everything that is wrong, also with what the image providers read.
+    """
+    from photochanger.entrypoints.image_providers import check_variables
+
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return read_environment({**from_file, **os.environ})
+    variables = {**from_file, **os.environ}
+    check_variables(variables)
+    return read_environment(variables)
 
 
 @click.group(context_settings=CONTEXT, epilog=EXIT_STATUSES)
