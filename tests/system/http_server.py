@@ -22,6 +22,7 @@ from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock, ImageProvider
 from photochanger.application.process_job import ProcessJob
+from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.worker import Worker
@@ -87,6 +88,12 @@ class System:
 
     def open_result(self) -> OpenResult:
         return OpenResult(jobs=self.storage.jobs, store=self.storage.files)
+
+    def open_link(self) -> OpenLink:
+        return OpenLink(registry=self.storage.media, store=self.storage.files)
+
+    def provider_links(self) -> ProviderLinks:
+        return ProviderLinks(registry=self.storage.media, store=self.storage.files, base_url=self.base_url)
 
     def read_job(self) -> ReadJob:
         return ReadJob(self.storage.jobs)

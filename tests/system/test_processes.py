@@ -6,10 +6,12 @@ import signal
 import statistics
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from photochanger.domain.job import JobState
+from photochanger.domain.quota import Quota
 from photochanger.entrypoints.cli.booth import Delivery, Refusal
 from photochanger.testing.photos import plain_jpeg
 from tests.system.installation import Installation, eventually, states
@@ -249,3 +251,22 @@ async def test_logs_carry_the_ids_and_no_secret(installation: Installation, phot
     text = installation.logs()
     for secret in ("correct-horse", "wrong-canary-9f3", "photochanger-send", "send.xml"):
         assert secret not in text
+
+
+async def test_quotas_are_counted_across_processes_and_shown_by_each(installation: Installation) -> None:
+    async with installation.container() as container:
+        assert await container.usage().take("rehearsal", Quota()) is None
+    servers = [installation.serve() for _ in range(2)]
+
+    async def every_server_shows_the_call() -> bool:
+        line = 'photochanger_provider_quota_used{provider="rehearsal",window="day"} 1.0'
+        pages = [await asyncio.to_thread(_metrics, server.base_url) for server in servers]
+        return all(line in page for page in pages)
+
+    await eventually(every_server_shows_the_call)
+
+
+def _metrics(base_url: str) -> str:
+    with urlopen(f"{base_url}/metrics", timeout=10) as answer:
+        page: bytes = answer.read()
+    return page.decode()

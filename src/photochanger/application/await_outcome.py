@@ -95,10 +95,13 @@ class AwaitOutcome:
 
 
 def error_of(job: Job) -> PhotoChangerError | None:
-    """Return the error that a final job means for whoever waits for its picture; None for a completed one."""
+    """Return the error that a final job means for whoever waits for its picture.
+
+    None where there is a picture: the finished one, or the stand-in of a job that failed.
+    """
+    if job.result is not None:
+        return None
     match job.state:
-        case JobState.COMPLETED:
-            return None
         case JobState.CANCELLED:
             return JobFinalized("The job was cancelled")
         case _:

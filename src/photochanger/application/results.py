@@ -31,7 +31,7 @@ class ReadJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedResult:
-    """A file of a completed job that may be delivered now, and for how long it may be kept."""
+    """A file of a job's result that may be delivered now, and for how long it may be kept."""
 
     job: Job
     kind: MediaKind

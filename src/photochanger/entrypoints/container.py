@@ -17,11 +17,14 @@ from photochanger.adapters.postgres.pool import create_pool
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.templates import PostgresTemplateRepository
+from photochanger.adapters.postgres.usage import PostgresProviderUsage
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
+from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.configuration import CurrentConfiguration
@@ -33,10 +36,13 @@ from photochanger.application.ports import (
     MediaRegistry,
     MediaStore,
     PasswordHasher,
+    ProviderUsage,
     SettingsRepository,
     SlotRepository,
+    TemplateRepository,
 )
 from photochanger.application.process_job import ProcessJob
+from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.signal_hub import SignalHub
 from photochanger.application.submit_photo import SubmitPhoto
@@ -124,6 +130,20 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
+    templates: providers.Provider[TemplateRepository] = providers.Singleton(
+        _observed,
+        providers.Object(TemplateRepository),
+        providers.Singleton(PostgresTemplateRepository, pool),
+        tracing,
+        metrics,
+    )
+    usage: providers.Provider[ProviderUsage] = providers.Singleton(
+        _observed,
+        providers.Object(ProviderUsage),
+        providers.Singleton(PostgresProviderUsage, pool),
+        tracing,
+        metrics,
+    )
     media_folder = providers.Singleton(FilesystemMediaStore, environment.provided.media_dir)
     store: providers.Provider[MediaStore] = providers.Singleton(
         _observed, providers.Object(MediaStore), media_folder, tracing, metrics
@@ -160,6 +180,11 @@ class Container(containers.DeclarativeContainer):
     await_outcome = providers.Singleton(AwaitOutcome, jobs=jobs, signals=signals, clock=clock)
     read_job = providers.Singleton(ReadJob, jobs)
     open_result = providers.Singleton(OpenResult, jobs=jobs, store=store)
+    public_base_url = environment.provided.public_base_url
+    provider_links = providers.Singleton(
+        ProviderLinks, registry=registry, store=store, base_url=public_base_url
+    )
+    open_link = providers.Singleton(OpenLink, registry=registry, store=store)
     sweep = providers.Singleton(Sweep, jobs=jobs, registry=registry, store=store)
     process_job = providers.Singleton(
         ProcessJob,
@@ -179,7 +204,9 @@ class Container(containers.DeclarativeContainer):
         concurrency=environment.provided.workers,
     )
 
-    public_base_url = environment.provided.public_base_url
+    show_quotas = providers.Singleton(
+        ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics
+    )
     readiness = providers.Singleton(Readiness, settings=settings, store=store)
     first_start = providers.Singleton(
         FirstStart, environment=environment, settings=settings, slots=slots, hasher=hasher

@@ -26,6 +26,9 @@ _LOGGER = structlog.stdlib.get_logger("photochanger")
 EXPIRE_EVERY_SEC = 2.0
 """How long after its deadline a job that nobody holds may be unfinished."""
 
+SHOW_QUOTAS_EVERY_SEC = 10.0
+"""How old the quotas in the metrics may be."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last comes when the terminal is closed."""
 
@@ -120,6 +123,7 @@ async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
             tasks = [
                 group.create_task(_expire_regularly(container)),
                 group.create_task(_clean_up_regularly(container)),
+                group.create_task(_show_quotas_regularly(container)),
                 group.create_task(watch_event_loop(container.metrics().loop_lagged)),
             ]
             yield group
@@ -148,6 +152,16 @@ async def _clean_up_regularly(container: Container) -> None:
         if not cleanup.enabled or await _repeatable(sweep.delete_files, "files deleted"):
             swept_at = time.monotonic()
         await asyncio.sleep(cleanup.interval_sec)
+
+
+async def _show_quotas_regularly(container: Container) -> None:
+    show_quotas = container.show_quotas()
+    while True:
+        try:
+            await show_quotas()
+        except PhotoChangerError as error:
+            _LOGGER.warning("cannot read the quotas now", error=str(error))
+        await asyncio.sleep(SHOW_QUOTAS_EVERY_SEC)
 
 
 async def _repeatable(do: Callable[[], Awaitable[int]], done: str) -> bool:

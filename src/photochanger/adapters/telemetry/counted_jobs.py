@@ -9,7 +9,7 @@ from photochanger.domain.job import FAILURE_REASON_OF, JobEvent, JobId, JobState
 
 
 class CountedJobs(JobRepository):
-    """Another job repository, with `photochanger_jobs_finalized_total` kept beside it."""
+    """Another job repository, with the counts of ended jobs and of their pictures kept beside it."""
 
     def __init__(self, jobs: JobRepository, metrics: Metrics) -> None:
         self._jobs = jobs
@@ -57,5 +57,8 @@ class CountedJobs(JobRepository):
         return ended
 
     def _count(self, reading: JobReading) -> None:
-        if reading.ended_here:
-            self._metrics.job_finalized(reading.job.state, reading.job.failure_reason)
+        if not reading.ended_here:
+            return
+        self._metrics.job_finalized(reading.job.state, reading.job.failure_reason)
+        if reading.job.result is not None:
+            self._metrics.picture_finished(reading.job.result.source)

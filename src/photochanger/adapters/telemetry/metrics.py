@@ -12,7 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from photochanger.adapters.telemetry.labels import OTHER, BoundedFamily
 from photochanger.domain.errors import error_classes
-from photochanger.domain.job import FAILURE_REASON_OF, FINAL_STATES, JobState
+from photochanger.domain.job import FAILURE_REASON_OF, FINAL_STATES, JobState, ResultSource
+from photochanger.domain.quota import QuotaWindow
 
 OUTCOME_OK: Final = "ok"
 OUTCOME_CANCELLED: Final = "cancelled"
@@ -21,6 +22,9 @@ OUTCOME_ERROR: Final = "error"
 
 NO_FAILURE: Final = "none"
 PROVIDERS: Final = ("gemini", "turbotext", "rehearsal")
+NO_MODEL: Final = "none"
+MAX_MODELS: Final = 50
+"""Models are named in slots: only so many different names become labels in the life of a process."""
 
 _PORT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PHOTO_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25, 30, 40, 48, 50, 60, 75)
@@ -105,6 +109,38 @@ class Metrics:
             frozenset(FINAL_STATES),
             self._outcomes | {NO_FAILURE, *FAILURE_REASON_OF.values()},
         )
+        self._pictures = BoundedFamily(
+            self._counter("photochanger_pictures_total", "Pictures of ended jobs", "source"),
+            frozenset(ResultSource),
+        )
+        self._maybe_billed = BoundedFamily(
+            self._counter(
+                "photochanger_provider_maybe_billed_total",
+                "Calls that brought no picture and may have been charged all the same",
+                "provider",
+            ),
+            frozenset(providers),
+        )
+        self._quota_used, self._quota_limit = (
+            BoundedFamily(
+                self._gauge(name, meaning, "provider", "window"), frozenset(providers), frozenset(QuotaWindow)
+            )
+            for name, meaning in (
+                ("photochanger_provider_quota_used", "Calls counted in the present minute and day"),
+                ("photochanger_provider_quota_limit", "Calls allowed in a minute and a day; +Inf: no limit"),
+            )
+        )
+        self._models = {NO_MODEL}
+        self._paused = BoundedFamily(
+            self._gauge(
+                "photochanger_provider_paused",
+                "1 while calls are kept away from a provider's model that fails, else 0",
+                "provider",
+                "model",
+            ),
+            frozenset(providers),
+            self._models,
+        )
         self._login_failures = Counter(
             "photochanger_login_failures_total", "Logins refused", registry=self._registry
         )
@@ -130,6 +166,25 @@ class Metrics:
     def job_finalized(self, state: JobState, failure_reason: str | None) -> None:
         """Count a job that has become final. Whoever finalises counts, and nobody else."""
         self._finalized.child(state.value, failure_reason or NO_FAILURE).inc()
+
+    def picture_finished(self, source: ResultSource) -> None:
+        """Count a picture that a job ended with. Whoever finalises counts, and nobody else."""
+        self._pictures.child(source.value).inc()
+
+    def maybe_billed(self, provider: str) -> None:
+        """Count a call that brought no picture and may have been charged."""
+        self._maybe_billed.child(provider).inc()
+
+    def quota_seen(self, provider: str, window: QuotaWindow, used: int, limit: int | None) -> None:
+        """Show how many calls are counted in the present window, and how many are allowed."""
+        self._quota_used.child(provider, window.value).set(used)
+        self._quota_limit.child(provider, window.value).set(math.inf if limit is None else limit)
+
+    def provider_paused(self, provider: str, model: str | None, paused: bool) -> None:
+        """Show whether calls are kept away from a provider, or from one of its models."""
+        if model is not None and len(self._models) <= MAX_MODELS:
+            self._models.add(model)
+        self._paused.child(provider, model or NO_MODEL).set(paused)
 
     def login_failed(self) -> None:
         """Count a refused login."""
@@ -169,6 +224,9 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, meaning, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self._registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)

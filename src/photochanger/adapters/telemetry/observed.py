@@ -11,18 +11,21 @@ The span of a context or an iteration is not current inside: it may end in anoth
 outcome is that of whatever ended it, the caller's body included.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from types import TracebackType, new_class
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast, get_origin, get_type_hints
 
 from opentelemetry.trace import Tracer
 
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observation import Observation, Observer
-from photochanger.application.ports import ImageProvider
+from photochanger.application.ports import ImageProvider, TransformRequest
+from photochanger.domain.errors import ProviderFault
+from photochanger.domain.operation import ProviderDescription
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -51,7 +54,10 @@ def observed(port_type: "TypeForm[PortT]", adapter: PortT, *, tracer: Tracer, me
 
 
 def observed_provider(provider: ImageProvider, *, tracer: Tracer, metrics: Metrics) -> ImageProvider:
-    """Return `provider` observed as a port, and counted under its own name besides."""
+    """Return `provider` observed as a port, and counted under its own name besides.
+
+    Calls that may have been charged for nothing are counted too: a cancelled call is one of them.
+    """
     by_name = metrics.provider_observer(provider.description.name)
 
     def observer(operation: str) -> Observer:
@@ -63,12 +69,41 @@ def observed_provider(provider: ImageProvider, *, tracer: Tracer, metrics: Metri
 
         return both
 
-    return cast("ImageProvider", _proxy(ImageProvider, provider, tracer, observer))
+    return cast("ImageProvider", _proxy(ImageProvider, _Billed(provider, metrics), tracer, observer))
+
+
+class _Billed(ImageProvider):
+    """A provider whose calls that may have been charged for nothing are counted."""
+
+    def __init__(self, provider: ImageProvider, metrics: Metrics) -> None:
+        self._provider = provider
+        self._metrics = metrics
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    @property
+    def description(self) -> ProviderDescription:
+        return self._provider.description
+
+    async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
+        try:
+            await self._provider.transform(request, into)
+        except asyncio.CancelledError:
+            self._metrics.maybe_billed(self.description.name)
+            raise
+        except ProviderFault as fault:
+            if fault.maybe_billed:
+                self._metrics.maybe_billed(self.description.name)
+            raise
+
+    async def close(self) -> None:
+        await self._provider.close()
 
 
 def _proxy(port: type[Any], adapter: object, tracer: Tracer, observer: Callable[[str], Observer]) -> object:
     members: dict[str, object] = {"__getattr__": lambda _self, name: getattr(adapter, name)}
-    for name in port.__abstractmethods__:
+    for name in _operations(port):
         method = inspect.getattr_static(port, name)
         wrap = _wrapper_for(method)
         if wrap is None:
@@ -82,6 +117,12 @@ def _proxy(port: type[Any], adapter: object, tracer: Tracer, observer: Callable[
         f"Observed{port.__name__}", (port,), {}, lambda body: body.update(members)
     )
     return proxy()
+
+
+def _operations(port: type[Any]) -> set[str]:
+    """Return what the port promises: its abstract members, and the methods that it brings itself."""
+    brought = {name for name, member in vars(port).items() if inspect.isfunction(member) and name[0] != "_"}
+    return brought.union(port.__abstractmethods__)
 
 
 def _wrapper_for(method: object) -> Callable[[Any, _Begin], Callable[..., Any]] | None:

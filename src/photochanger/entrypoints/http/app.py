@@ -12,6 +12,7 @@ from photochanger.adapters.telemetry.tracing import Tracing
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock
+from photochanger.application.provider_links import OpenLink
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.entrypoints.http.access import Access
@@ -26,6 +27,7 @@ from photochanger.entrypoints.http.intake import PhotoIntake
 from photochanger.entrypoints.http.jobs import job
 from photochanger.entrypoints.http.lingering import LingeringClose
 from photochanger.entrypoints.http.links import ResultLinks
+from photochanger.entrypoints.http.media import media
 from photochanger.entrypoints.http.results import preview, result
 from photochanger.entrypoints.readiness import Readiness
 
@@ -43,6 +45,8 @@ class Providers(Protocol):
     def await_outcome(self) -> Callable[[], AwaitOutcome]: ...
     @property
     def open_result(self) -> Callable[[], OpenResult]: ...
+    @property
+    def open_link(self) -> Callable[[], OpenLink]: ...
     @property
     def read_job(self) -> Callable[[], ReadJob]: ...
     @property
@@ -62,6 +66,7 @@ def create_app(container: Providers) -> Litestar:
             ingest,
             result,
             preview,
+            media,
             job,
             livez,
             readyz,
@@ -98,6 +103,7 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
         "photo_intake": from_container(photo_intake),
         "await_outcome": from_container(container.await_outcome),
         "open_result": from_container(container.open_result),
+        "open_link": from_container(container.open_link),
         "read_job": from_container(container.read_job),
         "readiness": from_container(container.readiness),
         "metrics_registry": from_container(container.metrics),

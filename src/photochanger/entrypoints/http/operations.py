@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
@@ -32,12 +32,15 @@ from photochanger.domain.errors import (
     InvalidRequest,
     JobFinalized,
     JobNotFound,
+    MediaExpired,
+    MediaNotFound,
     Overloaded,
     PayloadTooLarge,
     PhotoChangerError,
     ProviderError,
     ProviderMisconfigured,
     ProviderNoImage,
+    ProviderQuotaExhausted,
     ProviderRefused,
     ResultExpired,
     ResultNotFound,
@@ -74,6 +77,7 @@ JOB_FAILURES: Final = (
     ProviderRefused,
     ProviderNoImage,
     ProviderMisconfigured,
+    ProviderQuotaExhausted,
     DeadlineExceeded,
     JobFinalized,
 )
@@ -98,6 +102,15 @@ RESULT_ERRORS: Final = (
     InvalidRequest,
     ResultNotFound,
     ResultExpired,
+    RangeNotSatisfiable,
+    InternalError,
+    StorageUnavailable,
+    DatabaseUnavailable,
+)
+LINK_ERRORS: Final = (
+    InvalidRequest,
+    MediaNotFound,
+    MediaExpired,
     RangeNotSatisfiable,
     InternalError,
     StorageUnavailable,
@@ -144,13 +157,23 @@ _PICTURE_HEADERS: Final = {
     "X-Result-Source": header("`provider`, `fallback` or `original`", example="provider"),
     "Idempotent-Replayed": header("`true` where the job was not new; else absent"),
 }
-_FILE_HEADERS: Final[dict[str, OpenAPIHeader | Reference]] = {
+_Headers: TypeAlias = Mapping[str, OpenAPIHeader | Reference]
+
+_FILE_HEADERS: Final[_Headers] = {
     "ETag": header("The SHA-256 of the bytes", example=f'"{"0" * 64}"'),
-    "Last-Modified": header("When the picture was finished"),
     "Accept-Ranges": header("`bytes`"),
+    "Content-Security-Policy": header("`default-src 'none'; sandbox`"),
+}
+_RESULT_HEADERS: Final[_Headers] = {
+    **_FILE_HEADERS,
+    "Last-Modified": header("When the picture was finished"),
     "Cache-Control": header("`private, max-age` of the time that is left"),
     "Content-Disposition": header("`inline`, or `attachment` with `?download=1`; with a file name"),
-    "Content-Security-Policy": header("`default-src 'none'; sandbox`"),
+}
+_LINK_HEADERS: Final[_Headers] = {
+    **_FILE_HEADERS,
+    "Last-Modified": header("When the link was made"),
+    "Cache-Control": header("`no-store`"),
 }
 _RETRY_AFTER: Final = {"Retry-After": header("Seconds until it is worth trying again", _NUMBER, example=5)}
 _COMMON_HEADERS: Final = {
@@ -205,26 +228,43 @@ class IngestOperation(_Described):
         success.content = {**_images(), **(success.content or {})}
 
 
-@dataclass
-class ResultOperation(_Described):
+class _FileOperation(_Described):
     """`GET` and `HEAD` of a file."""
+
+    file_headers: ClassVar[_Headers]
 
     def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
         """Describe the conditions, and the answers that they lead to."""
         self.parameters = [*(self.parameters or []), *_CONDITIONS]
         content_range = {"Content-Range": header("Which bytes, of how many", example="bytes 0-1023/104857")}
         responses |= {
-            "200": OpenAPIResponse("The file", headers=dict(_FILE_HEADERS), content=_images()),
+            "200": OpenAPIResponse("The file", headers=dict(self.file_headers), content=_images()),
             "206": OpenAPIResponse(
-                "The range that was asked for", headers=dict(_FILE_HEADERS | content_range), content=_images()
+                "The range that was asked for",
+                headers={**self.file_headers, **content_range},
+                content=_images(),
             ),
-            "304": OpenAPIResponse("The caller has this version already", headers=dict(_FILE_HEADERS)),
+            "304": OpenAPIResponse("The caller has this version already", headers=dict(self.file_headers)),
         }
         unsatisfiable = responses["416"]
         unsatisfiable.headers = {
             "Content-Range": header("How many bytes there are", example="bytes */104857")
         }
         self.responses = dict(sorted(responses.items()))
+
+
+@dataclass
+class ResultOperation(_FileOperation):
+    """`GET` and `HEAD` of a result or its preview."""
+
+    file_headers = _RESULT_HEADERS
+
+
+@dataclass
+class LinkOperation(_FileOperation):
+    """`GET` and `HEAD` of a provider link."""
+
+    file_headers = _LINK_HEADERS
 
 
 def _images() -> dict[str, OpenAPIMediaType]:
@@ -305,6 +345,7 @@ INGEST_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
     **problems(INGEST_ERRORS),
 }
 RESULT_RESPONSES: Final = problems(RESULT_ERRORS)
+LINK_RESPONSES: Final = problems(LINK_ERRORS)
 JOB_RESPONSES: Final = problems(JOB_ERRORS)
 READINESS_RESPONSES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(

@@ -39,7 +39,10 @@ class PhotoOutcome(Struct, kw_only=True):
 
     @classmethod
     def of(cls, opened: OpenedResult, links: ResultLinks, *, replayed: bool) -> "PhotoOutcome":
-        """Return the outcome of a completed job, without the picture itself."""
+        """Return the outcome of a job that has a picture, without the picture itself.
+
+        The job may have failed all the same, and the picture be the stand-in: `status` tells.
+        """
         job = opened.job
         return cls(
             job_id=job.job_id,

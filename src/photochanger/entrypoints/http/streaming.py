@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from litestar.types import Receive, Scope, Send
 
-from photochanger.domain.errors import ResultExpired
+from photochanger.domain.errors import Gone, ResultExpired
 
 
 class StreamedResponse:
@@ -31,15 +31,17 @@ class StreamedResponse:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def from_first_chunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def from_first_chunk(
+    chunks: AsyncIterator[bytes], *, gone: type[Gone] = ResultExpired
+) -> AsyncIterator[bytes]:
     """Return the same chunks, the first of them already read, so that a missing file is found in time.
 
-    Raises `ResultExpired`: a result whose file is gone was removed since its row was read.
+    Raises `gone`: a file that is missing was removed since its row was read.
     """
     try:
         first = await anext(chunks, b"")
     except FileNotFoundError as error:
-        raise ResultExpired from error
+        raise gone from error
     return _chained(first, chunks)
 
 

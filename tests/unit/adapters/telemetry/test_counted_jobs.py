@@ -10,8 +10,8 @@ from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.application.ports import Verdict
-from photochanger.domain.job import JobEvent
-from photochanger.testing.harness import a_submission
+from photochanger.domain.job import JobEvent, ResultSource
+from photochanger.testing.harness import a_submission, failure, stand_in, success
 
 pytestmark = pytest.mark.anyio
 
@@ -56,3 +56,17 @@ async def test_a_verdict_counts_if_it_won(metrics: Metrics, value: Callable[...,
         await jobs.finalize(claimed.job.job_id, verdict, fence=fence)
 
     assert value(NAME, state="failed_provider", failure_reason="provider_refused") == 1
+
+
+async def test_the_pictures_of_ended_jobs_count_by_their_source(
+    metrics: Metrics, value: Callable[..., float | None]
+) -> None:
+    storage = Storage()
+    jobs = CountedJobs(storage.jobs, metrics)
+    for verdict in (await success(storage), await stand_in(storage), failure()):
+        await jobs.submit(await a_submission(storage, time_left=SECOND))
+        [claimed] = await jobs.claim(limit=1, lease=SECOND)
+        for _ in range(2):
+            await jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
+    pictures = {source: value("photochanger_pictures_total", source=source.value) for source in ResultSource}
+    assert pictures == {ResultSource.PROVIDER: None, ResultSource.FALLBACK: 1, ResultSource.ORIGINAL: 1}

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from photochanger.adapters.telemetry.metrics import Level, Metrics
+from photochanger.adapters.telemetry.metrics import MAX_MODELS, Level, Metrics
 from photochanger.domain.errors import error_classes
-from photochanger.domain.job import JobState
+from photochanger.domain.job import JobState, ResultSource
+from photochanger.domain.quota import QuotaWindow
 
 Value = Callable[..., float | None]
 
@@ -107,6 +108,41 @@ def test_nothing_that_comes_from_outside_makes_new_series(metrics: Metrics, valu
     assert exposition.count(f"\n{REQUESTS}{{") < 70
     assert len(exposition.splitlines()) < 400
     assert value(INGEST, outcome="other") == 1_000
+
+
+def test_pictures_are_counted_by_where_they_come_from(metrics: Metrics, value: Value) -> None:
+    for source in ResultSource:
+        metrics.picture_finished(source)
+        assert value("photochanger_pictures_total", source=source.value) == 1
+
+
+def test_a_quota_is_shown_with_its_use(metrics: Metrics, value: Value) -> None:
+    for used, limit in ((3, 60), (0, None)):
+        metrics.quota_seen("gemini", QuotaWindow.MINUTE, used, limit)
+        labels = {"provider": "gemini", "window": "minute"}
+        assert value("photochanger_provider_quota_used", **labels) == used
+        assert value("photochanger_provider_quota_limit", **labels) == (limit or math.inf)
+    assert value("photochanger_provider_quota_used", provider="gemini", window="day") is None
+
+
+def test_a_pause_is_shown_while_it_lasts(metrics: Metrics, value: Value) -> None:
+    for paused in (True, False):
+        metrics.provider_paused("gemini", "banana-2", paused)
+        metrics.provider_paused("dream", None, paused)
+        assert value("photochanger_provider_paused", provider="gemini", model="banana-2") == paused
+        assert value("photochanger_provider_paused", provider="dream", model="none") == paused
+
+
+def test_no_number_of_providers_and_models_makes_more_than_so_many_series(metrics: Metrics) -> None:
+    for word in (uuid.uuid4().hex for _ in range(1_000)):
+        metrics.provider_paused("gemini", word, paused=True)
+        metrics.provider_paused(word, word, paused=True)
+        metrics.quota_seen(word, QuotaWindow.DAY, 1, 2)
+        metrics.maybe_billed(word)
+    exposition = metrics.exposition().decode()
+    assert exposition.count("\nphotochanger_provider_paused{") <= 2 * (MAX_MODELS + 2)
+    assert exposition.count("\nphotochanger_provider_quota_used{") == 1
+    assert exposition.count("\nphotochanger_provider_maybe_billed_total{") == 1
 
 
 def test_levels_are_read_at_every_exposition(metrics: Metrics, value: Value) -> None:

@@ -27,7 +27,13 @@ from photochanger.application.ports import (
     Topic,
     TransformRequest,
 )
-from photochanger.domain.errors import ProviderRefused, SlotNotFound, StorageUnavailable
+from photochanger.domain.errors import (
+    ProviderError,
+    ProviderNoImage,
+    ProviderRefused,
+    SlotNotFound,
+    StorageUnavailable,
+)
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.media import MediaId, StoredFile
 from photochanger.domain.operation import ProviderDescription
@@ -38,6 +44,7 @@ pytestmark = pytest.mark.anyio
 Counted = Callable[[str, str, str], float | None]
 
 CANARY = "c4n4ry-S3cret"
+MAYBE_BILLED = "photochanger_provider_maybe_billed_total"
 SLOT = Slot(
     slot_id=SlotId("slot-001"),
     configuration=SlotConfiguration(call=ProviderCall(provider="p", operation="o")),
@@ -371,12 +378,32 @@ async def test_an_incomplete_adapter_is_noticed_at_once(tracer: Tracer, metrics:
 
 
 class Provider(ImageProvider):
+    """Ends every call in the way it is told."""
+
+    key_is_set = True
+
+    def __init__(self, fault: BaseException | None) -> None:
+        self.fault = fault
+        self.closed = 0
+
     @property
     def description(self) -> ProviderDescription:
         return ProviderDescription(name="gemini", display_name="Gemini", operations=())
 
     async def transform(self, request: TransformRequest, into: BinaryIO) -> None:
-        raise ProviderRefused
+        if self.fault is not None:
+            raise self.fault
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def a_request() -> TransformRequest:
+    photo = PreparedImage(
+        file=io.BytesIO(), info=ImageInfo(image_type=ImageType.JPEG, width=1, height=1), size_bytes=0
+    )
+    return TransformRequest(photo=photo, operation="o", params={"prompt": CANARY}, deadline=0)
 
 
 async def test_a_provider_is_counted_under_its_own_name_too(
@@ -386,20 +413,64 @@ async def test_a_provider_is_counted_under_its_own_name_too(
     value: Callable[..., float | None],
     counted: Counted,
 ) -> None:
-    provider = observed_provider(Provider(), tracer=tracer, metrics=metrics)
-    photo = PreparedImage(
-        file=io.BytesIO(), info=ImageInfo(image_type=ImageType.JPEG, width=1, height=1), size_bytes=0
-    )
-    request = TransformRequest(photo=photo, operation="o", params={"prompt": CANARY}, deadline=0)
+    provider = observed_provider(Provider(ProviderRefused()), tracer=tracer, metrics=metrics)
     assert provider.description.name == "gemini"
     with pytest.raises(ProviderRefused):
-        await provider.transform(request, io.BytesIO())
+        await provider.transform(a_request(), io.BytesIO())
     (span,) = spans.get_finished_spans()
     assert span.name == "ImageProvider.transform"
     assert CANARY not in span.to_json()
     labels = {"provider": "gemini", "outcome": "provider_refused"}
     assert value("photochanger_provider_duration_seconds_count", **labels) == 1
     assert counted("ImageProvider", "transform", "provider_refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "billed"),
+    [
+        (ProviderError(maybe_billed=True), 1),
+        (ProviderNoImage(maybe_billed=True), 1),
+        (ProviderError(), None),
+        (ProviderRefused(), None),
+        (StorageUnavailable(), None),
+    ],
+    ids=repr,
+)
+async def test_calls_that_may_have_been_charged_for_nothing_are_counted(
+    tracer: Tracer,
+    metrics: Metrics,
+    value: Callable[..., float | None],
+    fault: Exception,
+    billed: float | None,
+) -> None:
+    provider = observed_provider(Provider(fault), tracer=tracer, metrics=metrics)
+    with pytest.raises(type(fault)) as caught:
+        await provider.transform(a_request(), io.BytesIO())
+    assert caught.value is fault
+    assert value(MAYBE_BILLED, provider="gemini") == billed
+
+
+async def test_a_cancelled_call_may_have_been_charged(
+    tracer: Tracer, metrics: Metrics, value: Callable[..., float | None]
+) -> None:
+    provider = observed_provider(Provider(None), tracer=tracer, metrics=metrics)
+    call = asyncio.ensure_future(provider.transform(a_request(), io.BytesIO()))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert value(MAYBE_BILLED, provider="gemini") == 1
+
+
+async def test_what_a_port_brings_itself_reaches_the_adapter_too(
+    tracer: Tracer, metrics: Metrics, counted: Counted
+) -> None:
+    inner = Provider(None)
+    provider = observed_provider(inner, tracer=tracer, metrics=metrics)
+    await provider.close()
+    assert inner.closed == 1
+    assert counted("ImageProvider", "close", "ok") == 1
+    assert getattr(provider, "key_is_set")  # noqa: B009 -- the port has no such attribute
 
 
 async def test_spans_of_one_task_nest_and_never_leak(
