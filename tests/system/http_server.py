@@ -18,10 +18,12 @@ from photochanger.adapters.system_clock import SystemClock
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
 from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.call_providers import CallProviders
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock, ImageProvider
 from photochanger.application.process_job import ProcessJob
+from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
@@ -111,12 +113,27 @@ class System:
         return self.base_url
 
     def worker(self) -> Worker:
+        call_providers = CallProviders(
+            providers=lambda name: self.provider if name == "rehearsal" else None,
+            inputs=PrepareInputs(
+                store=self.storage.files,
+                images=self.images,
+                templates=self.storage.templates,
+                links=self.provider_links(),
+            ),
+            store=self.storage.files,
+            images=self.images,
+            usage=self.storage.usage,
+            configuration=self.configuration(),
+            clock=self.the_clock,
+            jitter=lambda: 1.0,
+        )
         process = ProcessJob(
             jobs=self.storage.jobs,
             registry=self.storage.media,
             store=self.storage.files,
             images=self.images,
-            providers=lambda name: self.provider if name == "rehearsal" else None,
+            call_providers=call_providers,
             signals=self.storage.signals,
             clock=self.the_clock,
         )

@@ -124,10 +124,12 @@ class Installation:
         async with self.container() as container:
             slot = await container.slots().get(slot_id)
             call = ProviderCall(provider="rehearsal", operation="photo_effect", params=params)
-            configuration = replace(
-                slot.configuration,
-                **{"is_active": True, "call": call, "sync_response_timeout_sec": timeout_sec} | terms,
-            )
+            given: dict[str, Any] = {
+                "is_active": True,
+                "call": call,
+                "sync_response_timeout_sec": timeout_sec,
+            }
+            configuration = replace(slot.configuration, **given | terms)
             await container.slots().save(replace(slot, configuration=configuration), changed_by="test")
             settings = await container.settings().get()
             password_hash = await container.hasher().hash(PASSWORD)

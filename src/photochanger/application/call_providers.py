@@ -64,6 +64,9 @@ class _Pursuit:
 AttemptReport: TypeAlias = Callable[[Job, Attempt], None]
 """Told of every attempt that brought no picture."""
 
+PauseReport: TypeAlias = Callable[[str, str | None, bool], None]
+"""Told after every call of a provider and model whether further calls are kept away from it."""
+
 
 class CallProviders:
     """Calls providers for a job as its plan says, until there is a picture or the plan gives up.
@@ -84,7 +87,8 @@ class CallProviders:
         configuration: CurrentConfiguration,
         clock: Clock,
         jitter: Callable[[], float],
-        report: AttemptReport = lambda _job, _attempt: None,
+        on_failed_attempt: AttemptReport = lambda _job, _attempt: None,
+        on_call_ended: PauseReport = lambda _provider, _model, _is_paused: None,
     ) -> None:
         self._providers = providers
         self._inputs = inputs
@@ -94,7 +98,8 @@ class CallProviders:
         self._configuration = configuration
         self._clock = clock
         self._jitter = jitter
-        self._report = report
+        self._on_failed_attempt = on_failed_attempt
+        self._on_call_ended = on_call_ended
         self._breakers: defaultdict[tuple[str, str | None], CircuitBreaker] = defaultdict(CircuitBreaker)
 
     @asynccontextmanager
@@ -165,22 +170,23 @@ class CallProviders:
             picture = await self._within(limit_sec, pursuit, route)
         except ProviderFault as fault:
             was_called = pursuit.progress.attempts > calls_before
-            self._end(trial, fault, is_telling=was_called)
+            self._end(route, trial, fault, is_telling=was_called)
             self._remember(pursuit, route, fault, was_called=was_called)
             return None
         except BaseException as error:
             # A call that the deadline cuts short is the provider's failure; any other end says nothing of it.
             cut_short = isinstance(error, asyncio.CancelledError) and self._is_over(pursuit)
-            self._end(trial, ProviderError(), is_telling=cut_short)
+            self._end(route, trial, ProviderError(), is_telling=cut_short)
             raise
-        self._end(trial, None, is_telling=True)
+        self._end(route, trial, None, is_telling=True)
         return picture
 
-    def _end(self, trial: Trial, fault: ProviderFault | None, *, is_telling: bool) -> None:
+    def _end(self, route: Route, trial: Trial, fault: ProviderFault | None, *, is_telling: bool) -> None:
         if is_telling:
             trial.breaker.end(trial, fault, self._clock.monotonic())
         else:
             trial.breaker.abandon(trial)
+        self._on_call_ended(*route.target, trial.breaker.is_open)
 
     def _remember(self, pursuit: _Pursuit, route: Route, fault: ProviderFault, *, was_called: bool) -> None:
         attempt = Attempt(
@@ -191,7 +197,7 @@ class CallProviders:
             was_called=was_called,
         )
         pursuit.attempts.append(attempt)
-        self._report(pursuit.job, attempt)
+        self._on_failed_attempt(pursuit.job, attempt)
 
     def _is_over(self, pursuit: _Pursuit) -> bool:
         return self._clock.monotonic() >= pursuit.deadline - _AT_THE_DEADLINE_SEC

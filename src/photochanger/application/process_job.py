@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from photochanger.application.call_providers import CallProviders, Progress
 from photochanger.application.identifiers import new_media_id
@@ -18,6 +18,7 @@ from photochanger.application.ports.storage import (
     MediaStore,
     Verdict,
 )
+from photochanger.application.store_image import store_image
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
     DatabaseUnavailable,
@@ -26,9 +27,9 @@ from photochanger.domain.errors import (
     PhotoChangerError,
     ProviderFault,
 )
-from photochanger.domain.image import ImageInfo, ImageRequirements
+from photochanger.domain.image import ImageRequirements
 from photochanger.domain.job import Job, JobEvent, JobResult, ResultSource
-from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
+from photochanger.domain.media import MediaKind, media_key
 from photochanger.domain.slot import OnFailure
 
 LEASE = timedelta(seconds=4)
@@ -44,7 +45,6 @@ STAND_IN_SEC = 2.0
 
 RETRY_PAUSE_SEC = 0.1
 
-_CHUNK = 256 * 1024
 _T = TypeVar("_T")
 
 
@@ -189,20 +189,12 @@ class ProcessJob:
             ttl=timedelta(seconds=max(0.0, deadline - self._clock.monotonic())) + ABANDONED_AFTER,
         )
         return JobResult(
-            image=await self._store_image(MediaKind.RESULT, result_id, finished.file, finished.info),
-            preview=await self._store_image(
-                MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
+            image=await store_image(self._store, MediaKind.RESULT, result_id, finished.file, finished.info),
+            preview=await store_image(
+                self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
             ),
             source=source,
         )
-
-    async def _store_image(
-        self, kind: MediaKind, media_id: MediaId, file: BinaryIO, info: ImageInfo
-    ) -> StoredImage:
-        async with self._store.create(media_key(kind, media_id)) as writer:
-            while chunk := file.read(_CHUNK):
-                await writer.write(chunk)
-            return StoredImage(media_id=media_id, file=await writer.commit(), info=info)
 
     async def _finalize(self, job: Job, verdict: Verdict, deadline: float) -> None:
         """Record the verdict, if need be again and again until the deadline; a lost job keeps its own end."""

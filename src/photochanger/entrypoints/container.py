@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every port and every adapter."""
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from photochanger.adapters.postgres.slots import PostgresSlotRepository
 from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 from photochanger.adapters.system_clock import SystemClock
+from photochanger.adapters.telemetry.attempts import logged_attempts
 from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
@@ -27,6 +29,7 @@ from photochanger.adapters.telemetry.observed import observed, observed_provider
 from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
 from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import (
@@ -42,6 +45,7 @@ from photochanger.application.ports import (
     TemplateRepository,
 )
 from photochanger.application.process_job import ProcessJob
+from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.signal_hub import SignalHub
@@ -81,6 +85,10 @@ def _observed(port: Any, adapter: _Port, tracing: Tracing, metrics: Metrics) -> 
 
 def _job_runner(process_job: ProcessJob, tracing: Tracing) -> Any:
     return observed_job(process_job, tracer=tracing.tracer, logger=structlog.stdlib.get_logger("worker"))
+
+
+def _attempt_log() -> AttemptReport:
+    return logged_attempts(structlog.stdlib.get_logger("worker"))
 
 
 class Container(containers.DeclarativeContainer):
@@ -186,13 +194,28 @@ class Container(containers.DeclarativeContainer):
     )
     open_link = providers.Singleton(OpenLink, registry=registry, store=store)
     sweep = providers.Singleton(Sweep, jobs=jobs, registry=registry, store=store)
+    call_providers = providers.Singleton(
+        CallProviders,
+        providers=image_providers,
+        inputs=providers.Singleton(
+            PrepareInputs, store=store, images=images, templates=templates, links=provider_links
+        ),
+        store=store,
+        images=images,
+        usage=usage,
+        configuration=configuration,
+        clock=clock,
+        jitter=providers.Object(random.random),
+        on_failed_attempt=providers.Singleton(_attempt_log),
+        on_call_ended=metrics.provided.provider_paused,
+    )
     process_job = providers.Singleton(
         ProcessJob,
         jobs=jobs,
         registry=registry,
         store=store,
         images=images,
-        providers=image_providers,
+        call_providers=call_providers,
         signals=signals,
         clock=clock,
     )

@@ -77,7 +77,13 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
         await container.signals().start()
         stack.push_async_callback(container.signals().stop)
         stack.callback(container.configuration().close)
+        stack.push_async_callback(_close_providers, container)
         yield container
+
+
+async def _close_providers(container: Container) -> None:
+    for provider in container.found_providers().values():
+        await provider.close()
 
 
 async def run_server(

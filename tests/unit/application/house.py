@@ -173,7 +173,7 @@ class House:
             configuration=self.configuration,
             clock=self.clock,
             jitter=lambda: 1.0,
-            report=lambda _job, attempt: self.failed_attempts.append(attempt),
+            on_failed_attempt=lambda _job, attempt: self.failed_attempts.append(attempt),
         )
         self.process_job = ProcessJob(
             jobs=self.jobs,
@@ -196,8 +196,11 @@ class House:
     async def set_up(self, *, provider: str = "painter", operation: str = "paint", **terms: Any) -> Slot:
         """Switch the first slot on, with these terms of its configuration."""
         slot = await self.storage.slots.get(SLOT)
-        terms = {"call": ProviderCall(provider=provider, operation=operation), "is_active": True} | terms
-        configuration = replace(slot.configuration, **terms)
+        given: dict[str, Any] = {
+            "call": ProviderCall(provider=provider, operation=operation),
+            "is_active": True,
+        }
+        configuration = replace(slot.configuration, **given | terms)
         return await self.storage.slots.save(replace(slot, configuration=configuration), changed_by="test")
 
     async def submit(

@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from io import BytesIO
 from typing import BinaryIO
 
 import pytest
 
+from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports import TransformRequest
 from photochanger.application.process_job import LEASE
+from photochanger.application.store_image import store_image
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     ProviderError,
@@ -22,8 +25,8 @@ from photochanger.domain.media import MediaId, MediaKind, MediaState
 from photochanger.domain.quota import Quota
 from photochanger.domain.settings import LimitSettings
 from photochanger.domain.slot import OnFailure, ProviderCall, RetryPolicy, TemplateBinding
-from photochanger.testing.harness import announced
-from tests.unit.application.house import BROKEN, PHOTO, SLOT, House, ObedientProvider, fails_with, hang
+from photochanger.testing.harness import MINUTE
+from tests.unit.application.house import BROKEN, INFO, PHOTO, SLOT, House, ObedientProvider, fails_with, hang
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +53,8 @@ async def picture_of(house: House, job: Job) -> bytes:
 
 
 def outcome(job: Job) -> tuple[JobState, str | None, ResultSource | None, int]:
-    return job.state, job.failure_reason, job.result and job.result.source, job.attempts
+    source = job.result.source if job.result else None
+    return job.state, job.failure_reason, source, job.attempts
 
 
 async def test_a_failed_call_is_repeated(house: House) -> None:
@@ -203,10 +207,10 @@ class TestQuotas:
 
 class TestTemplates:
     async def bound(self, house: House) -> MediaId:
-        image = await announced(house.storage, MediaKind.TEMPLATE)
-        async with house.storage.files.create(f"template/{image.media_id[:2]}/{image.media_id}") as writer:
-            await writer.write(b"image: a style")
-            await writer.commit()
+        media_id = new_media_id()
+        await house.storage.media.intend([(media_id, MediaKind.TEMPLATE)], slot_id=None, ttl=MINUTE)
+        style = BytesIO(b"image: a style")
+        image = await store_image(house.storage.files, MediaKind.TEMPLATE, media_id, style, INFO)
         await house.storage.templates.add(image, name="style", created_by="test")
         call = ProviderCall(
             provider="painter",

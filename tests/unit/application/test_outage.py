@@ -1,7 +1,7 @@
 """A provider that is down for ten minutes while photos keep coming, in virtual time.
 
-The job that probes pays for finding out: little where the provider fails at once, much where it hangs. With two
-photos a second that is one job in forty.
+The job that probes pays for finding out: little where the provider fails at once, much where it hangs. With
+two photos a second that is one job in forty.
 """
 
 import asyncio
