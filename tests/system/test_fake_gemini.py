@@ -1,6 +1,8 @@
 """The fake Gemini against the official client: each understands what the other writes."""
 
+import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -286,6 +288,22 @@ async def test_a_script_is_followed_call_by_call_then_all_is_well() -> None:
     assert gemini.counts == {"ok": 3, "overloaded": 1, "per_day": 1}
     async with FakeGemini(script=lambda number: "internal" if number % 2 else "ok") as gemini:
         assert [(await posted(gemini, body))[0] for _ in range(4)] == [500, 200, 500, 200]
+
+
+async def test_a_prompt_may_name_its_fault() -> None:
+    async with FakeGemini() as gemini:
+        for name, status in (("overloaded", 503), ("per_day", 429), ("ok", 200), ("no_such_fault", 400)):
+            text = {"text": f"make it red [fault:{name}]"}
+            assert (await posted(gemini, {"contents": [{"parts": [text]}]}))[0] == status
+
+
+async def test_answers_take_their_time_each_by_itself() -> None:
+    body = {"contents": [{"parts": [{"text": "[fault:internal]"}]}]}
+    async with FakeGemini(delay_sec=0.5) as gemini:
+        start = time.monotonic()
+        await asyncio.gather(*(posted(gemini, body) for _ in range(4)))
+        assert time.monotonic() - start >= 0.5
+        assert (gemini.most_in_flight, gemini.in_flight) == (4, 0)
 
 
 def test_a_script_names_faults_that_exist() -> None:

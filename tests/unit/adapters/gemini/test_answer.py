@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photochanger.adapters.gemini.answer import picture_in, write_picture
@@ -212,12 +212,14 @@ def answers(content: Any) -> bytes:
     return json.dumps({"candidates": [{"content": {"parts": content}, "finishReason": content}]}).encode()
 
 
+@settings(deadline=None)
 @given(document=DOCUMENTS, place=st.sampled_from([lambda it: json.dumps(it).encode(), answers]))
 async def test_no_json_makes_anything_but_a_fault(document: Any, place: Any) -> None:
     with pytest.raises(ProviderFault):
         await written(place(document))
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 400), end=st.integers(0, 400), junk=st.binary(max_size=6))
 async def test_no_damage_makes_anything_but_a_fault(start: int, end: int, junk: bytes) -> None:
     answer = body({"text": "a"}, part(PNG[:90]), finishReason="STOP")
@@ -225,6 +227,7 @@ async def test_no_damage_makes_anything_but_a_fault(start: int, end: int, junk: 
         await written(answer[:start] + junk + answer[end:])
 
 
+@settings(deadline=None)
 @given(document=DOCUMENTS, code=st.integers(100, 999), header=st.text(max_size=10) | TEXTS)
 def test_no_error_answer_makes_anything_but_a_fault(document: Any, code: int, header: str) -> None:
     for inside in (document, {"error": document}, {"error": {"details": [document]}}):

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from io import BytesIO
@@ -14,6 +14,7 @@ from photochanger.domain.errors import (
     ProviderError,
     ProviderMisconfigured,
     ProviderModelGone,
+    ProviderQuotaExhausted,
     ValidationFailed,
 )
 from photochanger.testing.providers import a_request, answer
@@ -32,21 +33,28 @@ async def provided(**variables: str) -> AsyncIterator[ImageProvider]:
 
 
 @asynccontextmanager
-async def a_server(reply: bytes | None) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Listen on a port, keep the heads of requests, and give all of them one answer, or read for ever."""
+async def a_server(reply: bytes, *, reads_on: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Listen on a port, keep the heads of requests, and answer at once; then hang up, or read to the end."""
     heads: list[bytes] = []
+    serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
-        while reply is None and await reader.read(100_000):
-            pass
-        writer.write(reply or b"")
-        await writer.drain()
-        writer.close()
+        writer.write(reply)
+        with suppress(ConnectionError):
+            await writer.drain()
+            while reads_on and await reader.read(100_000):
+                pass
+            writer.close()
+            await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], heads
+        await asyncio.gather(*serving)
 
 
 def test_the_entry_point_makes_a_provider_of_its_name() -> None:
@@ -159,6 +167,19 @@ async def test_where_nobody_listens_nothing_is_billed() -> None:
     assert not caught.value.maybe_billed
 
 
+async def test_an_answer_that_comes_before_all_is_sent_counts() -> None:
+    early = b"HTTP/1.1 429 x\r\nContent-Length: 0\r\nRetry-After: 23\r\n\r\n"
+    async with (
+        a_server(early, reads_on=True) as (port, _heads),
+        provided(GEMINI_API_KEY=KEY, GEMINI_BASE_URL=f"http://127.0.0.1:{port}") as provider,
+    ):
+        request = a_request(EDIT_IMAGE, PROMPT)
+        large = replace(request.photo, file=BytesIO(bytes(7_000_000)), size_bytes=7_000_000)
+        with pytest.raises(ProviderQuotaExhausted) as caught:
+            await answer(provider, replace(request, photo=large))
+    assert caught.value.retry_after_sec == 23
+
+
 async def test_after_the_deadline_nothing_is_sent() -> None:
     async with (
         a_server(b"HTTP/1.1 500 x\r\n\r\n") as (port, heads),
@@ -193,7 +214,7 @@ async def test_no_proxy_is_used_for_this_machine(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_photo_that_is_shorter_than_it_says_is_not_billed() -> None:
     async with (
-        a_server(None) as (port, _heads),
+        a_server(b"", reads_on=True) as (port, _heads),
         provided(GEMINI_API_KEY=KEY, GEMINI_BASE_URL=f"http://127.0.0.1:{port}") as provider,
     ):
         request = a_request(EDIT_IMAGE, PROMPT)
