@@ -176,7 +176,7 @@ async def _nothing_left(when: str) -> AsyncIterator[list[str]]:
 def _surplus(tasks: set[asyncio.Task[Any]], sockets: int) -> list[str]:
     surplus = [f"task left: {task.get_name()}" for task in asyncio.all_tasks() - tasks if not task.done()]
     if (more := open_sockets() - sockets) > 0:
-        surplus.append(f"{more} sockets left")
+        surplus.append(f"sockets left: {more}")
     return surplus
 
 

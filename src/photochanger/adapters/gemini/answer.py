@@ -6,9 +6,8 @@ The base64 of a picture is not made a string, nor copied: it is decoded out of t
 
 import asyncio
 import binascii
-import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final
 
 import msgspec
 import pybase64
@@ -55,12 +54,11 @@ class _Answer(msgspec.Struct):
 
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
-Base64: TypeAlias = memoryview | bytes
-"""A picture as it came: the characters between the quotation marks."""
 
+def picture_in(body: bytes | bytearray) -> memoryview:
+    """Return the picture in the body of an answer with status 200, for `write_picture`.
 
-def picture_in(body: bytes | bytearray) -> Base64:
-    """Return the picture in the body of an answer with status 200; the last of several is the finished one.
+    Of several it is the last: those before it are drafts.
 
     Raises the fault that the answer means where it has none.
     """
@@ -98,17 +96,11 @@ def _is_given(value: msgspec.Raw) -> bool:
     return bytes(memoryview(value)[:5]) not in {b"", b"null"}
 
 
-def _unquoted(data: msgspec.Raw) -> Base64:
+def _unquoted(data: msgspec.Raw) -> memoryview:
     text = memoryview(data)
     if bytes(text[:1]) != b'"':
         raise _unreadable()
-    if not re.search(rb"\\", text):
-        return text[1:-1]
-    # JSON may write "=" as "\u003d" and "/" as "\/".
-    try:
-        return msgspec.json.decode(data, type=str).encode("utf-8", "replace")
-    except (msgspec.DecodeError, ValueError):
-        raise _unreadable() from None
+    return text[1:-1]
 
 
 def _why_not(answer: _Answer) -> ProviderFault:
@@ -120,17 +112,45 @@ def _why_not(answer: _Answer) -> ProviderFault:
     )
 
 
-async def write_picture(text: Base64, into: BinaryIO) -> None:
-    """Decode `text` into a file; the event loop gets its turn after every slice.
+async def write_picture(text: memoryview, into: BinaryIO) -> None:
+    """Decode a picture into a file; the event loop gets its turn after every slice.
 
-    Raises `ProviderError` where it is not base64 or what it encodes is no JPEG, PNG or WebP.
+    `text` is what stands between the quotation marks. Raises `ProviderError` where it is not base64 or what
+    it encodes is no JPEG, PNG or WebP.
     """
-    for at in range(0, max(1, len(text)), _SLICE):
-        data = _decoded(bytes(text[at : at + _SLICE]), is_last=at + _SLICE >= len(text))
-        if at == 0 and not _is_a_picture(data):
+    is_first = True
+    for piece, is_last in _slices(text):
+        data = _decoded(piece, is_last=is_last)
+        if is_first and not _is_a_picture(data):
             raise ProviderError("What Gemini sent is not a picture", maybe_billed=True)
+        is_first = False
         into.write(data)
         await asyncio.sleep(0)
+
+
+def _slices(text: memoryview) -> Iterator[tuple[bytes, bool]]:
+    """Yield slices, one at least, and whether each is the last."""
+    at = 0
+    while True:
+        piece = bytes(text[at : at + _SLICE])
+        if b"\\" in piece:
+            text, at = _unescaped(text[at:]), 0
+            continue
+        at += _SLICE
+        yield piece, at >= len(text)
+        if at >= len(text):
+            return
+
+
+def _unescaped(text: memoryview) -> memoryview:
+    """Undo JSON's escapes, which are allowed and rare: a slash, for one, may have a backslash before it."""
+    try:
+        plain = msgspec.json.decode(b'"' + bytes(text) + b'"', type=str).encode("ascii")
+    except (msgspec.DecodeError, ValueError):
+        raise _broken() from None
+    if b"\\" in plain:
+        raise _broken()
+    return memoryview(plain)
 
 
 def _decoded(text: bytes, *, is_last: bool) -> bytes:

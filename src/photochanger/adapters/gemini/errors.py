@@ -154,7 +154,8 @@ def _lasting_quota(said: Complaint) -> str | None:
         return "the requests of this day are used up"
     if re.search(r"per day|daily limit", said.text):
         return "the requests of this day are used up"
-    if re.search(r"spend|credits|monthly", said.text):
+    # There are spending limits of ten minutes too, which fill up again: they are no matter of hours.
+    if re.search(r"spend|credits|monthly", said.text) and "minute" not in said.text:
         return "the account's spending cap is reached"
     return None
 

@@ -148,7 +148,7 @@ class GeminiProvider(ImageProvider):
         try:
             answer = await self._http.call("POST", url, headers=headers, body=body, max_bytes=self._max_bytes)
         except NotSent:
-            raise ProviderError("Gemini cannot be reached") from None
+            raise ProviderError("Gemini could not be reached") from None
         except Interrupted:
             raise ProviderError("The connection to Gemini broke", maybe_billed=True) from None
         except AnswerTooLarge:

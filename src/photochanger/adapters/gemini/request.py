@@ -92,5 +92,9 @@ async def _chunks(pieces: Sequence[_Piece]) -> AsyncIterator[bytes]:
         for at in range(0, piece.size_bytes, _SLICE):
             # Two calls may share a file: each finds its place anew.
             piece.file.seek(at)
-            data = piece.file.read(min(_SLICE, piece.size_bytes - at))
+            wanted = min(_SLICE, piece.size_bytes - at)
+            data = piece.file.read(wanted)
+            if len(data) < wanted:
+                # Gemini would wait for the rest.
+                raise OSError("the image is shorter than it was said to be")
             yield pybase64.b64encode(data)

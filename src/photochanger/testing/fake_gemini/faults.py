@@ -308,6 +308,12 @@ def _quotas() -> Iterator[tuple[Row, Reply]]:
         ),
         ("spend_cap", "spent enough", quota("Your project has exceeded its monthly spending cap."), 3600),
         (
+            "spend_limit",
+            "spent enough for ten minutes",
+            quota("Your project has exceeded its spend limit of 10 minutes.", retry_delay="210s"),
+            210,
+        ),
+        (
             "no_quota",
             "a tier without images",
             quota(f"{_QUOTA}\n* Quota exceeded for metric: requests, limit: 0", quota=_PER_MINUTE, value="0"),

@@ -202,7 +202,9 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _fail(fault: str, request: web.Request) -> web.StreamResponse:
-    reply = REPLIES[fault]
+    reply = REPLIES.get(fault)
+    if reply is None:
+        raise errors.invalid(f"The fake has no fault of the name {fault}.")
     if not isinstance(reply, Canned):
         return await reply(request)
     headers = {"Content-Type": reply.content_type, **reply.headers}
