@@ -1,6 +1,7 @@
 """A TCP proxy that cuts connections where it is told to."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -38,8 +39,11 @@ class CuttingProxy:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["CuttingProxy"]:
         """Listen on the loopback interface while the context lasts."""
-        server = await asyncio.start_server(self._begin, "127.0.0.1", 0, limit=_CHUNK)
-        self.port = server.sockets[0].getsockname()[1]
+        listening = socket.create_server(("127.0.0.1", 0))
+        # Small, so that a cut in a request meets a sender who is still at it.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
+        server = await asyncio.start_server(self._begin, sock=listening, limit=_CHUNK)
+        self.port = listening.getsockname()[1]
         try:
             yield self
         finally:
