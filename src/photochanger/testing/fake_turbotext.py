@@ -180,6 +180,7 @@ class FakeTurbotext:
         self.calls: list[Call] = []
         self.fetched: list[Fetched] = []
         self.downloads: list[Download] = []
+        self.redirect_to = "/elsewhere"
         self.gone_wrong: list[str] = []
         self.elsewhere = 0
         self.base_url = ""
@@ -350,6 +351,8 @@ class FakeTurbotext:
         if what == "rejected":
             told = f"size_error {job.form['url']} {job.form.get('content', '')}"
             return _json({"success": False, "error": told})
+        if what == "redirect":
+            return web.Response(status=302, headers={"Location": self.redirect_to})
         if what in _BODIES:
             return web.Response(body=_BODIES[what], content_type="application/json")
         if what in _TRANSPORTS:
@@ -399,8 +402,6 @@ _BODIES: Final[Mapping[str, bytes]] = {
 
 
 def _with_status(what: str, answer: web.Response) -> web.Response:
-    if what == "redirect":
-        return web.Response(status=302, headers={"Location": "/elsewhere"})
     if what == "gzip":
         assert isinstance(answer.body, bytes)
         body = gzip.compress(answer.body)

@@ -172,6 +172,13 @@ class TestBeforeAnythingIsSent:
         assert not caught.value.maybe_billed
         await provider.close()
 
+    async def test_a_prompt_that_is_no_text_is_no_crash(self) -> None:
+        provider = TurbotextProvider(api_key="k", base_url="https://127.0.0.1:1")
+        request = a_request(operation("generate_image2image"), {"content": "\ud800"}, link=https_link)
+        with pytest.raises(ProviderError, match="reached"):
+            await provider.transform(request, BytesIO())
+        await provider.close()
+
     async def test_to_a_host_inside(self) -> None:
         provider = TurbotextProvider(api_key="k", base_url="https://10.0.0.1")
         request = a_request(operation("generate_image2image"), link=https_link)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import BinaryIO, Final
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from aiohttp.abc import AbstractResolver
 
@@ -191,7 +191,7 @@ class TurbotextProvider(ImageProvider):
             "POST",
             f"{self._base_url}/api_ai/{method.operation.name}",
             headers={**self._bearer, "Content-Type": "application/x-www-form-urlencoded"},
-            body=urlencode(form).encode("ascii"),
+            body=urlencode(form, errors="replace").encode("ascii"),
             max_bytes=MAX_ANSWER_BYTES,
             silence_sec=silence_sec,
         )
@@ -205,12 +205,15 @@ class TurbotextProvider(ImageProvider):
             raise ProviderRefused("Turbotext refuses this photo", maybe_billed=True)
         if reply.location is None:
             raise ProviderNoImage(once=True, maybe_billed=True)
+        if not reply.location.isprintable() or "\\" in reply.location:
+            raise _bad_address()
         try:
-            # Quoted first: urljoin leaves out line breaks and the like, and so makes one URL of another.
-            address = urljoin(f"{self._base_url}/", quote(reply.location, safe=_URL_SYNTAX))
+            address = quote(reply.location, safe=_URL_SYNTAX)
+            if not urlsplit(address).scheme:  # urljoin would mend https:x and https:///x
+                address = urljoin(f"{self._base_url}/", address)
         except ValueError:
-            address = ""
-        if not 0 < len(address) <= _MAX_URL:
+            raise _bad_address() from None
+        if len(address) > _MAX_URL:
             raise _bad_address()
         return address
 

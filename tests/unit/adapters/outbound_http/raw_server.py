@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 Handler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -67,25 +65,3 @@ def with_length(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> byte
     """Return an answer with its length."""
     head = b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body)
     return b"\r\n".join(head) + b"\r\n\r\n" + body
-
-
-class Names(AbstractResolver):
-    """A resolver that answers from a table, a set of addresses at a time; the last one again and again."""
-
-    def __init__(self, **names: list[list[str]]) -> None:
-        self._answers = {name.replace("_", "."): answers for name, answers in names.items()}
-        self.asked: list[str] = []
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        self.asked.append(host)
-        if host not in self._answers:
-            raise OSError(None, "no such name")
-        answers = self._answers[host]
-        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=0, proto=0, flags=0)
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        return

@@ -16,7 +16,8 @@ from photochanger.adapters.outbound_http import (
     NotSent,
     OutboundHttp,
 )
-from tests.unit.adapters.outbound_http.raw_server import Names, answering, raw_server, with_length
+from tests.names import Names
+from tests.unit.adapters.outbound_http.raw_server import answering, raw_server, with_length
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from photochanger.adapters.outbound_http import (
     NotSent,
     Origin,
 )
+from tests.names import Names
 from tests.unit.adapters.outbound_http.raw_server import (
-    Names,
     RawServer,
     answering,
     raw_server,
@@ -103,7 +103,7 @@ class TestNames:
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "64:ff9b::a00:1"])
     async def test_that_lead_inside(self, address: str) -> None:
-        names = Names(img_provider_example=[[address]])
+        names = Names({"img.provider.example": [[address]]})
         async with raw_server(answering(b"")) as server, guarded(server, names) as http:
             with pytest.raises(Forbidden):
                 await http.download("https://img.provider.example/", BytesIO(), max_bytes=LIMIT)
@@ -111,13 +111,13 @@ class TestNames:
 
     @pytest.mark.parametrize("addresses", [["10.0.0.1", "10.0.0.2"], ["::1", "127.0.0.1"]])
     async def test_with_two_inside_addresses(self, addresses: list[str]) -> None:
-        names = Names(img_provider_example=[addresses])
+        names = Names({"img.provider.example": [addresses]})
         async with raw_server(answering(b"")) as server, guarded(server, names) as http:
             with pytest.raises(Forbidden):
                 await http.download("https://img.provider.example/", BytesIO(), max_bytes=LIMIT)
 
     async def test_an_inside_address_ends_the_call_before_a_public_one_is_tried(self) -> None:
-        names = Names(img_provider_example=[["10.0.0.1", "192.0.2.1", "1.1.1.1"]])
+        names = Names({"img.provider.example": [["10.0.0.1", "192.0.2.1", "1.1.1.1"]]})
         async with raw_server(answering(b"")) as server, guarded(server, names) as http:
             with pytest.raises(Forbidden):
                 await http.download("https://img.provider.example/", BytesIO(), max_bytes=LIMIT)
@@ -129,7 +129,7 @@ class TestNames:
         assert not isinstance(caught.value, Forbidden)
 
     async def test_elsewhere_are_not_even_looked_up(self) -> None:
-        names = Names(evil_example=[["1.1.1.1"]])
+        names = Names({"evil.example": [["1.1.1.1"]]})
         async with raw_server(answering(b"")) as server, guarded(server, names) as http:
             with pytest.raises(Forbidden):
                 await http.download("https://evil.example/", BytesIO(), max_bytes=LIMIT)
