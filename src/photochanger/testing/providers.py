@@ -8,29 +8,37 @@
         def provider(self) -> ImageProvider:
             return MyProvider(api_key="the-api-key", url=fake_server)
 
-Providers that need a network get a fake of it from their fixture.
+Providers that need a network get a fake of it from their fixture. Those that take links get them from a
+`link` fixture: `photochanger.testing.links.Links` makes some.
 """
 
 import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import pytest
 
 from photochanger.application.ports.images import PreparedImage
-from photochanger.application.ports.providers import ImageProvider, TransformRequest
+from photochanger.application.ports.providers import ImageProvider, TemplateImage, TransformRequest
 from photochanger.domain.errors import ProviderFault
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.operation import Operation, Parameter, ParameterValue
 from photochanger.testing import photos
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+Link: TypeAlias = Callable[[PreparedImage], str | None]
+"""Makes the public link of an image; None where there are none."""
+
+
+def no_link(_image: PreparedImage) -> None:
+    """Make no link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +66,28 @@ def a_request(
     *,
     photo: PreparedImage | None = None,
     seconds: float = 30,
+    link: Link = no_link,
 ) -> TransformRequest:
     """Return a request for `operation`, with its defaults, that may take `seconds`.
 
-    A required parameter without a default gets some value that it allows.
+    A required parameter without a default gets some value that it allows, a required role some template.
     """
     given = {
         parameter.name: _some_value(parameter) for parameter in operation.parameters if parameter.required
     }
+    photo = photo or a_photo()
     return TransformRequest(
-        photo=photo or a_photo(),
+        photo=photo,
         operation=operation.name,
         params=operation.with_defaults(given | dict(params or {})),
         deadline=asyncio.get_running_loop().time() + seconds,
+        photo_url=link(photo),
+        templates=[
+            TemplateImage(role=role.role, image=template, url=link(template))
+            for role in operation.template_roles
+            if role.required
+            for template in [a_photo(300, 200)]
+        ],
     )
 
 
@@ -108,6 +125,24 @@ class ImageProviderContract:
     def provider(self) -> ImageProvider:
         raise NotImplementedError("give the suite a `provider` fixture")
 
+    @pytest.fixture
+    def link(self) -> Link:
+        return no_link
+
+    @pytest.fixture(autouse=True)
+    def _takes_links(self, link: Link) -> None:
+        self._link = link
+
+    def a_request(
+        self,
+        operation: Operation,
+        params: Mapping[str, ParameterValue] | None = None,
+        *,
+        photo: PreparedImage | None = None,
+    ) -> TransformRequest:
+        """Return a request as the function `a_request` does, with links where there are any."""
+        return a_request(operation, params, photo=photo, link=self._link)
+
     async def test_the_description_never_changes(self, provider: ImageProvider) -> None:
         assert provider.description == provider.description
 
@@ -133,24 +168,24 @@ class ImageProviderContract:
 
     async def test_the_picture_can_be_decoded(self, provider: ImageProvider) -> None:
         operation = provider.description.operations[0]
-        image = photos.decoded(await answer(provider, a_request(operation, self.params)))
+        image = photos.decoded(await answer(provider, self.a_request(operation, self.params)))
         assert min(image.size) > 0
 
     async def test_calls_do_not_disturb_each_other(self, provider: ImageProvider) -> None:
         operation = provider.description.operations[0]
         pictures = await asyncio.gather(
-            *(answer(provider, a_request(operation, self.params)) for _ in range(4))
+            *(answer(provider, self.a_request(operation, self.params)) for _ in range(4))
         )
         assert all(min(photos.decoded(picture).size) > 0 for picture in pictures)
 
     async def test_the_photo_is_not_closed(self, provider: ImageProvider) -> None:
         photo = a_photo()
         operation = provider.description.operations[0]
-        await answer(provider, a_request(operation, self.params, photo=photo))
+        await answer(provider, self.a_request(operation, self.params, photo=photo))
         assert not photo.file.closed
 
     async def test_an_unknown_operation_is_a_fault(self, provider: ImageProvider) -> None:
-        request = a_request(Operation(name="no_such_operation", display_name="none"))
+        request = self.a_request(Operation(name="no_such_operation", display_name="none"))
         with pytest.raises(ProviderFault):
             await answer(provider, request)
 
@@ -169,14 +204,14 @@ class ImageProviderContract:
         name = fault.operation or provider.description.operations[0].name
         operation = provider.description.operation(name)
         assert operation is not None
-        return a_request(operation, {**self.params, **fault.params})
+        return self.a_request(operation, {**self.params, **fault.params})
 
     @pytest.mark.parametrize("delay", [0, 0.01, 0.1])
     async def test_cancellation_is_prompt_and_passes_through(
         self, provider: ImageProvider, delay: float
     ) -> None:
         operation = provider.description.operations[0]
-        request = a_request(operation, {**self.params, **self.slow_params})
+        request = self.a_request(operation, {**self.params, **self.slow_params})
         task = asyncio.create_task(answer(provider, request))
         await asyncio.sleep(delay)
         cancelled = task.cancel()
