@@ -208,13 +208,14 @@ async def _one_round(records: Records) -> JobState | None:
     await records.media.intend(
         [(each.media_id, kind) for each, kind in kinds.items()], slot_id=A_SLOT, ttl=HOUR
     )
+    job_id = JobId(new_id())
     await records.jobs.submit(
-        JobSubmission(
-            job_id=JobId(new_id()), slot=a_slot(), payload=payload, time_left=SECOND / 5, retention=HOUR
-        )
+        JobSubmission(job_id=job_id, slot=a_slot(), payload=payload, time_left=SECOND / 5, retention=HOUR)
     )
     claimed = await records.jobs.claim(limit=1, lease=HOUR)
     if not claimed:
+        # Else the overdue would pile up at the head of the queue, and make a slow machine ever slower.
+        await records.jobs.expire([job_id])
         return None
     result = JobResult(image=image, preview=preview)
     return await _race(records, claimed[0], Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=result))
