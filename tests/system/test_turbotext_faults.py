@@ -52,7 +52,7 @@ async def test_every_row(
     caplog.set_level(logging.INFO)
     turbotext.script.append(row.name)
     [operation, *_] = provider.description.operations
-    seconds = 0.6 if row.takes_all_time else 20
+    seconds = 0.8 if row.takes_all_time else 20
     request = a_request(operation, {"content": PROMPT}, seconds=seconds, link=links)
 
     if row.expected is None:
@@ -65,7 +65,7 @@ async def test_every_row(
         told = f"{caught.value!r} {caught.value.__cause__!r} {caplog.text}"
         assert not any(word in told for word in ("127.0.0.1", "size_error http", "рыцаря", turbotext.api_key))
     if row.takes_all_time:
-        assert asyncio.get_running_loop().time() >= request.deadline
+        assert asyncio.get_running_loop().time() >= request.deadline - 0.001
     elif row.name.startswith(("create:", "result:", "download:")):
         assert set(turbotext.gone_wrong) == {row.name.split(":")[1]}
     assert turbotext.created == 1

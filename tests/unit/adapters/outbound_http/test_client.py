@@ -184,13 +184,16 @@ class TestTheAnswer:
 
 
 class TestConnections:
-    async def test_each_call_has_its_own_and_no_cookie_is_kept(self, http: OutboundHttp) -> None:
+    async def test_each_call_has_its_own_and_no_cookie_is_kept(self) -> None:
+        http = OutboundHttp(resolver=Names({"api.example": [["127.0.0.1"]]}))
         data = with_length(b"", b"Set-Cookie: session=1", b"Connection: keep-alive")
         async with raw_server(answering(data)) as server:
             for _ in range(3):
-                await post(http, server.url)
+                async with asyncio.timeout(5):
+                    await post(http, f"http://api.example:{server.port}")
             assert len(server.heads) == 3
             assert not any(b"cookie" in head.lower() for head in server.heads)
+        await http.close()
 
     async def test_a_cancelled_call_ends_at_once(self, http: OutboundHttp) -> None:
         async with raw_server(answering(b"")) as server:
