@@ -18,7 +18,7 @@ from photochanger.adapters.turbotext import TurbotextProvider
 from photochanger.domain.errors import ProviderFault
 from photochanger.testing.fake_turbotext import FakeTurbotext, result_at
 from photochanger.testing.links import Links
-from photochanger.testing.providers import a_request, answer
+from photochanger.testing.provider_requests import a_request, answer
 from tests.names import Names
 
 PORTS: Final = (21, 22, 70, 80, 443, 6379, 8080)

@@ -15,7 +15,7 @@ from photochanger.domain.operation import ParameterValue
 from photochanger.testing import marks, photos
 from photochanger.testing.fake_gemini import FakeGemini
 from photochanger.testing.images import difference
-from photochanger.testing.providers import a_request, answer
+from photochanger.testing.provider_requests import a_request, answer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 

@@ -13,7 +13,7 @@ from photochanger.testing import marks, photos
 from photochanger.testing.fake_turbotext import FakeTurbotext
 from photochanger.testing.images import difference
 from photochanger.testing.links import Links
-from photochanger.testing.providers import a_photo, a_request, answer
+from photochanger.testing.provider_requests import a_photo, a_request, answer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 

@@ -10,10 +10,11 @@ import pytest
 from photochanger.adapters.turbotext import TurbotextProvider
 from photochanger.domain.errors import ProviderFault, ProviderQuotaExhausted
 from photochanger.testing import photos
-from photochanger.testing.fake_turbotext import FAULTS, FakeTurbotext, FaultRow
+from photochanger.testing.fake_turbotext import FAULTS, FakeTurbotext
 from photochanger.testing.images import difference
 from photochanger.testing.links import Links
-from photochanger.testing.providers import a_request, answer
+from photochanger.testing.provider_faults import Row
+from photochanger.testing.provider_requests import a_request, answer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -43,7 +44,7 @@ async def provider(turbotext: FakeTurbotext) -> AsyncIterator[TurbotextProvider]
 
 @pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.name)
 async def test_every_row(
-    row: FaultRow,
+    row: Row,
     turbotext: FakeTurbotext,
     provider: TurbotextProvider,
     links: Links,

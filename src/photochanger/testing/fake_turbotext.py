@@ -17,7 +17,7 @@ import asyncio
 import gzip
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -39,21 +39,9 @@ from photochanger.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
+from photochanger.testing.provider_faults import Row
 
 _PAGE: Final = "<!DOCTYPE html><html><title>Технические работы</title></html>"
-
-
-@dataclass(frozen=True, slots=True)
-class FaultRow:
-    """A name for the script, and what a provider makes of it: a fault, or None for a picture.
-
-    Where `takes_all_time`, the fault is raised at the deadline and not before.
-    """
-
-    name: str
-    expected: type[ProviderFault] | None
-    maybe_billed: bool = False
-    takes_all_time: bool = False
 
 
 def result_at(url: str) -> str:
@@ -63,12 +51,13 @@ def result_at(url: str) -> str:
 
 def _rows(
     names: str, expected: type[ProviderFault] | None, *, billed: bool = True, all_time: bool = False
-) -> Iterator[FaultRow]:
+) -> Iterator[Row]:
+    maybe_billed = expected is not None and billed
     for name in names.split():
-        yield FaultRow(name, expected, expected is not None and billed, all_time)
+        yield Row(name=name, expected=expected, maybe_billed=maybe_billed, takes_all_time=all_time)
 
 
-FAULTS: Final[tuple[FaultRow, ...]] = (
+FAULTS: Final[tuple[Row, ...]] = (
     *_rows("ok queueid_as_string numbers_as_strings", None),
     *_rows("reconnect:1 reconnect:5 reconnect_bare:1 reconnect_bare:5 byte_order_mark", None),
     *_rows("location:top location:data location:image_absolute location:image_relative", None),
@@ -163,7 +152,10 @@ class _Job:
 
 
 class FakeTurbotext:
-    """The server, on any free port. An async context manager."""
+    """The server, an async context manager.
+
+    Port 0 is any free one; `delay_sec` is how long a picture takes.
+    """
 
     REQUIRED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "generate_image2image": ("url", "content"),
@@ -171,9 +163,19 @@ class FakeTurbotext:
         "deepfake_photo": ("url", "url_image_target"),
     }
 
-    def __init__(self, *, api_key: str = "turbotext-key-9f2c", script: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str = "turbotext-key-9f2c",
+        script: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        port: int = 0,
+        delay_sec: float = 0.0,
+    ) -> None:
         """`gone_wrong` tells what was done of the script, `elsewhere` counts requests for nothing of ours."""
         self.api_key = api_key
+        self.delay_sec = delay_sec
+        self._at = host, port
         self.script = deque(script)
         self.by_prompt: dict[str, str] = {}
         """What happens to jobs with a certain prompt, whenever they come."""
@@ -190,8 +192,8 @@ class FakeTurbotext:
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, *self._at).start()
+        self.base_url = f"http://{self._at[0]}:{self._runner.addresses[0][1]}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         return self
 
@@ -313,6 +315,7 @@ class FakeTurbotext:
                 fetched = await self._fetch(name, link)
                 self.fetched.append(fetched)
                 images[name] = fetched.body
+        await asyncio.sleep(self.delay_sec)
         try:
             job.picture = _picture(images)
         except Exception:  # noqa: BLE001  # Pillow raises whatever it likes

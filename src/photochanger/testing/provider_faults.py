@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from photochanger.application.ports.images import PreparedImage
-from photochanger.application.ports.providers import ImageProvider
+from photochanger.application.ports.providers import ImageProvider, TransformRequest
 from photochanger.domain.errors import ProviderFault, ProviderNoImage
 from photochanger.domain.operation import Operation, ParameterValue
-from photochanger.testing.providers import a_photo, a_request
+from photochanger.testing.provider_requests import Link, a_photo, a_request, no_link
 
 LATENESS_SEC: Final = 0.05
 """By how much a call may end after its deadline, on a machine that is not late itself."""
@@ -31,17 +31,26 @@ _SETTLED_WITHIN_SEC: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A way to fail, and the fault it must become.
+    """A way to fail, and the fault it must become; None where there must be a picture all the same.
 
-    `once` and `retry_after_sec` are compared where they are given.
+    `once` and `retry_after_sec` are compared where they are given. Where `takes_all_time`, the fault comes at
+    the deadline and not before.
     """
 
     name: str
-    meaning: str
-    expected: type[ProviderFault]
+    meaning: str = ""
+    expected: type[ProviderFault] | None
     maybe_billed: bool = False
     once: bool | None = None
     retry_after_sec: float | None = None
+    takes_all_time: bool = False
+
+    @property
+    def expectation(self) -> str:
+        """What must come of it, in a few words."""
+        if self.expected is None:
+            return "a picture"
+        return self.expected.__name__ + (", maybe billed" if self.maybe_billed else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +75,15 @@ class Outcome:
     @property
     def told(self) -> str:
         """The row and its outcome, in a line."""
-        what = f"{type(self.got).__name__} ({self.got})" if self.got else "a picture"
-        billed = ", maybe billed" if self.maybe_billed else ""
         verdict = "ok" if self.ok else "; ".join(self.problems)
-        return f"{self.row.name}: {what}{billed}, {self.seconds:.2f} s: {verdict}"
+        return f"{self.row.name}: {self.result}, {self.seconds:.2f} s: {verdict}"
+
+    @property
+    def result(self) -> str:
+        """What came of it, in a few words."""
+        if self.got is None:
+            return "a picture"
+        return type(self.got).__name__ + (", maybe billed" if self.maybe_billed else "") + f" ({self.got})"
 
 
 Arrange: TypeAlias = Callable[[Row], AbstractAsyncContextManager[ImageProvider]]
@@ -84,11 +98,14 @@ async def replay(
     params: Mapping[str, ParameterValue],
     deadline_sec: float = 1.0,
     photo: Callable[[], PreparedImage] = a_photo,
+    link: Link = no_link,
+    watch: Callable[[Outcome], None] = lambda _outcome: None,
 ) -> list[Outcome]:
     """Call the provider once for each row, and compare.
 
     Each call has `deadline_sec` and is watched for: the class of its fault and what it says of billing, an
     end at the deadline, and that it leaves no task and no socket behind; nor does closing the provider.
+    `watch` is told of each as it comes.
     """
     outcomes = []
     for row in rows:
@@ -97,20 +114,17 @@ async def replay(
             arrange(row) as provider,
             _nothing_left("after the call") as after_the_call,
         ):
-            outcome = await _outcome(row, provider, operation, params, deadline_sec, photo())
-        outcomes.append(replace(outcome, problems=(*outcome.problems, *after_the_call, *after_closing)))
+            request = a_request(operation, params, photo=photo(), seconds=deadline_sec, link=link)
+            outcome = await _outcome(row, provider, request, deadline_sec)
+        outcome = replace(outcome, problems=(*outcome.problems, *after_the_call, *after_closing))
+        outcomes.append(outcome)
+        watch(outcome)
     return outcomes
 
 
 async def _outcome(
-    row: Row,
-    provider: ImageProvider,
-    operation: Operation,
-    params: Mapping[str, ParameterValue],
-    deadline_sec: float,
-    photo: PreparedImage,
+    row: Row, provider: ImageProvider, request: TransformRequest, deadline_sec: float
 ) -> Outcome:
-    request = a_request(operation, params, photo=photo, seconds=deadline_sec)
     start, got = time.monotonic(), None
     alarm = _Alarm(request.deadline)
     try:
@@ -120,6 +134,8 @@ async def _outcome(
         got = error
     end = time.monotonic()
     problems = _differences(row, got)
+    if row.takes_all_time and end < request.deadline - LATENESS_SEC:
+        problems.append("gave up before its time")
     if end > alarm.rang_at() + LATENESS_SEC:
         problems.append(f"{(end - request.deadline) * 1000:.0f} ms late")
     return Outcome(row=row, got=got, seconds=end - start, problems=tuple(problems))
@@ -148,8 +164,10 @@ class _Alarm:
 
 
 def _differences(row: Row, got: BaseException | None) -> list[str]:
+    if row.expected is None and got is None:
+        return []
     if type(got) is not row.expected or not isinstance(got, ProviderFault):
-        return [f"is not {row.expected.__name__}"]
+        return [f"is not {row.expectation}"]
     problems = []
     if got.maybe_billed is not row.maybe_billed:
         problems.append(f"maybe_billed is not {row.maybe_billed}")

@@ -11,7 +11,7 @@ from photochanger.domain.errors import ProviderError
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.testing import marks, photos
 from photochanger.testing.images import difference
-from photochanger.testing.providers import a_photo, a_request, answer
+from photochanger.testing.provider_requests import a_photo, a_request, answer
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from photochanger.application.ports.providers import TemplateImage
 from photochanger.domain.errors import ProviderError, ProviderMisconfigured, ValidationFailed
 from photochanger.domain.image import ImageType
 from photochanger.domain.operation import Operation, ParameterValue
-from photochanger.testing.providers import a_photo, a_request
+from photochanger.testing.provider_requests import a_photo, a_request
 
 
 def https_link(_image: PreparedImage) -> str:

@@ -198,6 +198,53 @@ def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
     run_demo(_configured(data_dir), photo=photo, slot=slot)
 
 
+_FAKED = click.Choice(["gemini", "turbotext"])
+
+
+@photochanger.command("fake-provider", epilog=EXIT_STATUSES)
+@click.argument("provider", type=_FAKED)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=9100, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
+@click.option(
+    "--delay", default=2.0, show_default=True, type=click.FloatRange(0, 600), help="Seconds for a picture."
+)
+@click.option("--fault", "faults", multiple=True, help="What goes wrong, call by call; `ok` for nothing.")
+@click.option("--list", "listed", is_flag=True, help="List the faults, and end.")
+def fake_provider(
+    provider: str, host: str, port: int, delay: float, faults: tuple[str, ...], listed: bool
+) -> None:
+    """Play PROVIDER on this machine, to rehearse with the real adapter but without a key.
+
+    It speaks the provider's own protocol, and prints the variables to start `photochanger serve` with. A
+    prompt with `[fault:overloaded]` in it makes a call of the fake Gemini fail that way.
+
+    \b
+    Example:
+      photochanger fake-provider gemini --fault no_image --fault overloaded
+    """
+    from photochanger.entrypoints.cli.fakes import list_faults, run_fake
+
+    if listed:
+        list_faults(provider)
+    else:
+        run_fake(provider, host=host, port=port, delay_sec=delay, faults=faults)
+
+
+@photochanger.command("provider-faults", epilog=EXIT_STATUSES)
+@click.argument("providers", type=_FAKED, nargs=-1)
+@click.option("--only", multiple=True, help="Replay this row; may be repeated.")
+def provider_faults(providers: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Replay every known way in which PROVIDERS (default: all) fail, and compare what comes of it.
+
+    Each row is one call of the real adapter against a fake that goes wrong: printed are the row, what must
+    come of it, and what came. Ends with status 1 where a row is not as it must be.
+    """
+    from photochanger.entrypoints.cli.fakes import FAKED, replay_faults
+
+    if not replay_faults(providers or tuple(FAKED), only=only):
+        sys.exit(ExitCode.DEFECT)
+
+
 @photochanger.command()
 @click.option(
     "--write",

@@ -17,7 +17,7 @@ from photochanger.domain.errors import (
     ProviderQuotaExhausted,
     ValidationFailed,
 )
-from photochanger.testing.providers import a_request, answer
+from photochanger.testing.provider_requests import a_request, answer
 
 pytestmark = pytest.mark.anyio
 
