@@ -164,6 +164,7 @@ class Watch:
         self._packets.setblocking(False)
         self._ours: set[tuple[str, int]] = set()
         self._taken: list[str] = []
+        self.somebody = asyncio.Event()
         self.has_ipv6 = True
 
     @asynccontextmanager
@@ -180,6 +181,7 @@ class Watch:
 
     def seen(self) -> list[str]:
         """Return the addresses to which connections, or datagrams, have been sent since the last call."""
+        self.somebody.clear()
         return sorted({address for address, port in self._sent() if (address, port) not in self._ours})
 
     def taken(self) -> list[str]:
@@ -197,6 +199,7 @@ class Watch:
 
     async def _take(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._taken.append(writer.get_extra_info("sockname")[0].removeprefix("::ffff:"))
+        self.somebody.set()
         writer.close()
 
     def _sent(self) -> Iterator[tuple[str, int]]:
@@ -229,7 +232,7 @@ class Scenario:
         self._turbotext = turbotext
         self._links = links
 
-    async def outcome(self, fault: str, resolver: Names, seconds: float = 5) -> dict[str, object]:
+    async def outcome(self, fault: str, resolver: Names) -> dict[str, object]:
         """Return what the provider made of an answer, and where it went."""
         self._turbotext.script.append(fault)
         provider = TurbotextProvider(
@@ -238,7 +241,7 @@ class Scenario:
             poll_sec=0.005,
             resolver=resolver,
         )
-        request = a_request(provider.description.operations[0], link=self._links, seconds=seconds)
+        request = a_request(provider.description.operations[0], link=self._links, seconds=10)
         self._watch.expects(str(request.photo_url))
         try:
             await answer(provider, request)
@@ -254,13 +257,15 @@ class Scenario:
         self._turbotext.redirect_to = "http://169.254.169.254/latest/meta-data/"
         return await self.outcome("download:redirect", names())
 
-    async def rebinding(self) -> list[dict[str, object]]:
-        """Return the outcomes where a name leads to a public address first, and inside from then on."""
+    async def rebinding(self) -> dict[str, object]:
+        """Return what happens where a name leads to a public address first, and inside from then on."""
         resolver = names()
-        return [
-            await self.outcome(result_at(REBINDING), resolver, seconds=0.5),
-            await self.outcome(result_at(REBINDING), resolver),
-        ]
+        before = asyncio.create_task(self.outcome(result_at(REBINDING), resolver))
+        await asyncio.wait_for(self._watch.somebody.wait(), 20)
+        before.cancel()
+        await asyncio.wait([before])
+        first = self._watch.seen(), self._watch.taken()
+        return {"first": first, "then": await self.outcome(result_at(REBINDING), resolver)}
 
     async def control(self, url: str) -> dict[str, object]:
         """Return where a client without a guard goes."""
