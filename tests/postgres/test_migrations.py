@@ -165,7 +165,6 @@ _PENDING_LINK: dict[str, object] = {
         ({"kind": "template", "expires_at": None}, "media_endless_when_template"),
         ({"offer_at": None}, "media_offered_unless_endless"),
         ({"kind": "template", "offer_at": None}, "media_offered_unless_endless"),
-        ({"slot_id": None}, "media_of_slot_unless_template"),
         ({"kind": "template", "fetched_at": _LEASE}, "media_fetched_when_link"),
         ({"state": "stored"}, "media_described_when_stored"),
     ],

@@ -17,7 +17,8 @@ from photochanger.domain.errors import (
     JobNotFound,
     ProviderRefused,
 )
-from photochanger.domain.job import JobId, JobState
+from photochanger.domain.job import JobId, JobResult, JobState, ResultSource
+from photochanger.testing.harness import an_image
 from tests.unit.application.house import House, hang
 
 pytestmark = pytest.mark.anyio
@@ -181,7 +182,7 @@ async def test_a_waiter_that_leaves_does_not_disturb_the_job(house: House) -> No
     assert (await house.state_of(submitted)).job.state is JobState.PENDING
 
 
-async def test_the_error_of_a_job_is_that_of_its_failure_reason(house: House) -> None:
+async def test_without_a_stand_in_the_error_of_a_job_is_that_of_its_failure_reason(house: House) -> None:
     async def refuse(*_: object) -> None:
         raise ProviderRefused
 
@@ -189,15 +190,19 @@ async def test_the_error_of_a_job_is_that_of_its_failure_reason(house: House) ->
     submitted = await house.submit()
     await house.process_job(await house.claim())
 
-    assert isinstance(error_of((await house.state_of(submitted)).job), ProviderRefused)
+    job = (await house.state_of(submitted)).job
+    assert isinstance(error_of(job), ProviderRefused)
+    stand_in = JobResult(image=an_image(), preview=an_image(), source=ResultSource.ORIGINAL)
+    assert error_of(replace(job, result=stand_in)) is None
 
 
 async def test_a_completed_job_means_no_error_and_a_cancelled_one_a_conflict(house: House) -> None:
     submitted = await house.submit()
     job = submitted.reading.job
     ended = replace(job, finalized_at=job.created_at + timedelta(seconds=1))
+    await house.process_job(await house.claim())
 
-    assert error_of(replace(ended, state=JobState.COMPLETED)) is None
+    assert error_of((await house.state_of(submitted)).job) is None
     assert isinstance(error_of(replace(ended, state=JobState.CANCELLED)), JobFinalized)
     assert isinstance(
         error_of(replace(ended, state=JobState.FAILED_TIMEOUT, failure_reason="timeout")), DeadlineExceeded

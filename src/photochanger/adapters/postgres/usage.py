@@ -62,11 +62,12 @@ class PostgresProviderUsage(ProviderUsage):
     async def take(self, provider: str, quota: Quota) -> float | None:
         """Count one call, or return the seconds until there is room."""
         parameters = {"provider": provider, "per_minute": quota.per_minute, "per_day": quota.per_day}
-        for _ in ("the first call ever, which makes the row", "any other"):
+        row = await fetch_one(self._pool, _TAKE, parameters)
+        if row is not None and row["is_new"]:
             row = await fetch_one(self._pool, _TAKE, parameters)
-            if row is not None and not row["is_new"]:
-                return None if row["wait_sec"] is None else max(0.0, row["wait_sec"])
-        raise InternalError("A provider's calls cannot be counted")
+        if row is None or row["is_new"]:
+            raise InternalError("A provider's calls cannot be counted")
+        return None if row["wait_sec"] is None else max(0.0, row["wait_sec"])
 
     async def used(self) -> Sequence[ProviderUsed]:
         """Return what was counted for every provider with a call on the present day."""

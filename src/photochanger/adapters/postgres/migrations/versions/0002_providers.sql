@@ -31,7 +31,6 @@ ALTER TABLE media_object
         expires_at IS NOT NULL OR (kind = 'template' AND state <> 'pending')),
     ADD CONSTRAINT media_offered_unless_endless CHECK (
         offer_at IS NOT NULL OR (expires_at IS NULL AND state = 'stored')),
-    ADD CONSTRAINT media_of_slot_unless_template CHECK (slot_id IS NOT NULL OR kind = 'template'),
     ADD CONSTRAINT media_fetched_when_link CHECK (fetched_at IS NULL OR kind = 'provider_link');
 
 -- The image is described here as well as in its media row, which knows nothing of width and height.
