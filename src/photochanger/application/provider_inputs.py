@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 
 from photochanger.application.ports.images import ImageEditor, PreparedImage
 from photochanger.application.ports.providers import TemplateImage
@@ -15,6 +16,8 @@ from photochanger.domain.media import MediaKind, media_key
 from photochanger.domain.operation import ProviderDescription
 from photochanger.domain.slot import ProviderCall, TemplateBinding
 from photochanger.domain.template import Template
+
+_NEVER_FETCHED: Final = "The photo's link was never fetched: can the provider reach PUBLIC_BASE_URL?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

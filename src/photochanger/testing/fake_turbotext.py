@@ -188,13 +188,17 @@ class FakeTurbotext:
         self.base_url = ""
         self._jobs: dict[int, _Job] = {}
         self._ended = asyncio.Event()
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=1)
+        self._runner = web.ServerRunner(
+            web.Server(self._answer, access_log=None, handler_cancellation=True), shutdown_timeout=1
+        )
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._at).start()
         self.base_url = f"http://{self._at[0]}:{self._runner.addresses[0][1]}"
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=5)
+        )
         return self
 
     async def __aexit__(
