@@ -65,14 +65,15 @@ class Installation:
     def serve(
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
     ) -> ServeProcess:
-        """Start `photochanger serve` and wait until it takes photos."""
-        number = len(self.processes)
+        """Start `photochanger serve` and wait until it takes photos; its public address is its own."""
+        number, port = len(self.processes), free_port()
+        public = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
         process = ServeProcess(
             self.folder,
-            free_port(),
+            port,
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
-            variables={**self._variables, **(variables or {})},
+            variables={**self._variables, **public, **(variables or {})},
         )
         self.processes.append(process)
         process.wait_until_ready()

@@ -68,6 +68,20 @@ def test_a_start_is_refused_with_every_problem_at_once() -> None:
     check_variables({})
 
 
+def test_the_readme_names_what_our_providers_read() -> None:
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: object = None) -> Any:
+            asked.add(name)
+            return super().get(name, default)
+
+    asked: set[str] = set()
+    find_providers(Asked())
+
+    readme = (CONTRACTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert asked >= {"GEMINI_API_KEY", "TURBOTEXT_API_KEY"}
+    assert [name for name in asked if f"`{name}`" not in readme] == []
+
+
 PARAMETERS = (
     Parameter(name="prompt", kind=str, description="", required=True, minimum=1, maximum=5),
     Parameter(name="size", kind=str, description="", choices=("1K", "2K"), default="1K"),
