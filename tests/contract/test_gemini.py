@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,6 @@ class TestGeminiProvider(ImageProviderContract):
         Fault(params={"prompt": PROMPT * 300}, raises=ProviderMisconfigured),
         Fault(params={"image_size": "8K"}, raises=ProviderMisconfigured),
         Fault(params={"models": ("../../files",)}, raises=ProviderMisconfigured),
-        Fault(operation="style_transfer", raises=ProviderMisconfigured),
     )
 
     @pytest.fixture
@@ -45,6 +45,14 @@ class TestGeminiProvider(ImageProviderContract):
         provider = GeminiProvider(api_key=KEY, base_url=gemini.base_url)
         yield provider
         await provider.close()
+
+    async def test_a_required_template_must_be_there(self, provider: GeminiProvider) -> None:
+        style_transfer = provider.description.operation("style_transfer")
+        assert style_transfer is not None
+        request = a_request(style_transfer)
+        assert await answer(provider, request)
+        with pytest.raises(ProviderMisconfigured):
+            await answer(provider, replace(request, templates=()))
 
     async def test_a_cancelled_call_hangs_up(self, provider: GeminiProvider, gemini: FakeGemini) -> None:
         tasks, sockets = asyncio.all_tasks(), open_sockets()
