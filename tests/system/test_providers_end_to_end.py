@@ -4,7 +4,6 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
@@ -151,29 +150,27 @@ async def test_a_quota_that_is_used_up_is_told_with_a_time(
 
 
 class TestCommands:
-    @pytest.fixture
-    def fake(self) -> Iterator["subprocess.Popen[str]"]:
-        command = [sys.executable, "-m", "photochanger", "fake-provider", "gemini", "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            yield process
-            process.terminate()
-        assert process.returncode == 0
-
+    @pytest.mark.parametrize("call", [GEMINI, TURBOTEXT], ids=["gemini", "turbotext"])
     async def test_a_fake_says_how_to_use_it_and_works_that_way(
-        self, fake: "subprocess.Popen[str]", installation: Installation, tmp_path: Path
+        self, call: ProviderCall, installation: Installation, tmp_path: Path
     ) -> None:
-        assert fake.stdout is not None
-        told = ""
-        while "GEMINI_API_KEY" not in told:
-            told += fake.stdout.readline()
-        variables = dict(re.findall(r"^  (GEMINI_\w+)=(\S+)$", told, re.MULTILINE))
-        await installation.set_up({}, call=GEMINI)
-        path = tmp_path / "photo.jpg"
-        path.write_bytes(plain_jpeg())
+        command = [sys.executable, "-m", "photochanger", "fake-provider", call.provider, "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as fake:  # noqa: ASYNC220
+            assert fake.stdout is not None
+            told = ""
+            while f"{call.provider.upper()}_API_KEY" not in told:
+                told += (line := fake.stdout.readline())
+                assert line, "it ended"
+            variables = dict(re.findall(r"^  ([A-Z]+_(?:API_KEY|BASE_URL))=(\S+)$", told, re.MULTILINE))
+            await installation.set_up({}, call=call)
+            path = tmp_path / "photo.jpg"
+            path.write_bytes(plain_jpeg())
 
-        answer = await installation.send(installation.serve(variables=variables), path)
+            answer = await installation.send(installation.serve(variables=variables), path)
 
+            fake.terminate()
         assert isinstance(answer, Delivery)
+        assert fake.returncode == 0
 
     @pytest.mark.parametrize(
         ("arguments", "status", "told"),

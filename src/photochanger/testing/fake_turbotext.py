@@ -188,11 +188,11 @@ class FakeTurbotext:
         self.base_url = ""
         self._jobs: dict[int, _Job] = {}
         self._ended = asyncio.Event()
-        self._runner = web.ServerRunner(
-            web.Server(self._answer, access_log=None, handler_cancellation=True), shutdown_timeout=1
-        )
 
     async def __aenter__(self) -> Self:
+        # Made here: a server belongs to the loop that is running.
+        server = web.Server(self._answer, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._at).start()
         self.base_url = f"http://{self._at[0]}:{self._runner.addresses[0][1]}"
