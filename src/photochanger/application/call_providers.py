@@ -175,8 +175,12 @@ class CallProviders:
             return None
         except BaseException as error:
             # A call that the deadline cuts short is the provider's failure; any other end says nothing of it.
-            cut_short = isinstance(error, asyncio.CancelledError) and self._is_over(pursuit)
-            self._end(route, trial, ProviderError(), is_telling=cut_short)
+            was_cut_short = isinstance(error, asyncio.CancelledError) and self._is_over(pursuit)
+            was_called = pursuit.progress.attempts > calls_before
+            slow = ProviderError("The image provider took too long", maybe_billed=was_called)
+            self._end(route, trial, slow, is_telling=was_cut_short and was_called)
+            if was_cut_short:
+                self._remember(pursuit, route, slow, was_called=was_called)
             raise
         self._end(route, trial, None, is_telling=True)
         return picture

@@ -145,6 +145,7 @@ async def test_a_provider_that_hangs_opens_the_breaker_too(house: House) -> None
         assert (await done(house, time_left_sec=0.9)).state is JobState.FAILED_TIMEOUT
 
     assert house.call_providers.paused() == [("painter", None)]
+    assert [attempt.fault.maybe_billed for attempt in house.failed_attempts] == [True] * 3, "and is told of"
 
 
 async def test_cancellations_say_nothing_of_the_provider(house: House) -> None:
