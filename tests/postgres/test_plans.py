@@ -80,7 +80,11 @@ _STATEMENTS: Sequence[tuple[bytes, dict[str, object], str]] = [
     (media._DOOMED, {"limit": 100, "offer_again_after": _LEASE}, "media_not_deleted_by_offer"),
     (job_statements.GET, {"job_id": "a" * 32}, "job_job_id_key"),
     (job_statements.GET_BY_KEY, {"slot_id": "slot-001", "idempotency_key": "k"}, "job_idempotency_key"),
-    (job_statements.RENEW, {"job_id": "a" * 32, "fence": 1, "lease": _LEASE}, "job_job_id_key"),
+    (
+        job_statements.RENEW,
+        {"job_id": "a" * 32, "fence": 1, "lease": _LEASE, "attempts": 1},
+        "job_job_id_key",
+    ),
     (job_statements.EXPIRE, {"job_ids": ["a" * 32]}, "job_job_id_key"),
     (job_statements.FINALIZE[JobEvent.SUCCEEDED], _FINALIZE, "job_job_id_key"),
     (media._CONDEMN, {"media_ids": ["a" * 32]}, "media_object_pkey"),

@@ -81,10 +81,10 @@ class ProcessJob:
 
     async def __call__(self, claimed: JobReading) -> None:
         """Do the claimed job to its end."""
-        job, progress = claimed.job, Progress()
+        job, progress = claimed.job, Progress(claimed.job.attempts)
         deadline = self._clock.monotonic() + claimed.seconds_to_deadline
         try:
-            verdict = await self._while_ours(job, self._decide(job, deadline, progress))
+            verdict = await self._while_ours(job, progress, self._decide(job, deadline, progress))
             if verdict is not None:
                 await self._finalize(job, verdict, deadline)
         except DeadlineExceeded:
@@ -98,10 +98,12 @@ class ProcessJob:
             await self._finalize(job, verdict, deadline)
             raise
 
-    async def _while_ours(self, job: Job, deciding: Coroutine[Any, Any, Verdict]) -> Verdict | None:
+    async def _while_ours(
+        self, job: Job, progress: Progress, deciding: Coroutine[Any, Any, Verdict]
+    ) -> Verdict | None:
         """Decide while the lease is renewed; None where the job was lost meanwhile."""
         work = asyncio.create_task(deciding)
-        watch = asyncio.create_task(self._until_lost(job))
+        watch = asyncio.create_task(self._until_lost(job, progress))
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -114,12 +116,14 @@ class ProcessJob:
             watch.result()
         return None
 
-    async def _until_lost(self, job: Job) -> None:
+    async def _until_lost(self, job: Job, progress: Progress) -> None:
         with self._signals.subscribe(Topic.JOB_FINALIZED, job.job_id) as finalized:
             while not await finalized.wait(RENEW_EVERY_SEC):
                 # While the database does not answer, nobody else can take the job either.
                 with suppress(DatabaseUnavailable):
-                    if not await self._jobs.renew(job.job_id, fence=job.fence, lease=LEASE):
+                    if not await self._jobs.renew(
+                        job.job_id, fence=job.fence, lease=LEASE, attempts=progress.attempts
+                    ):
                         return
 
     async def _decide(self, job: Job, deadline: float, progress: Progress) -> Verdict:

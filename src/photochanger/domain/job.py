@@ -269,7 +269,9 @@ class Job:
                     started_at=self.started_at or at,
                 )
             case JobEvent.RENEWED:
-                after = replace(after, lease_expires_at=now + _given(lease))
+                after = replace(
+                    after, lease_expires_at=now + _given(lease), attempts=max(self.attempts, attempts)
+                )
             case JobEvent.RELEASED:
                 after = replace(after, lease_expires_at=None)
             case JobEvent.SUCCEEDED:

@@ -100,7 +100,7 @@ async def _cause(records: Records, event: JobEvent, job: Job, fence: int, verdic
         case JobEvent.CLAIMED:
             await jobs.claim(limit=1_000, lease=_LEASE)
         case JobEvent.RENEWED:
-            await jobs.renew(job.job_id, fence=fence, lease=_LEASE)
+            await jobs.renew(job.job_id, fence=fence, lease=_LEASE, attempts=verdict.attempts)
         case JobEvent.RELEASED:
             await jobs.release(job.job_id, fence=fence)
         case JobEvent.DEADLINE_PASSED:

@@ -131,6 +131,12 @@ class JobQueueContract(RecordsContract):
         assert after.job.lease_expires_at is not None
         assert before.now + 10 * SECOND <= after.job.lease_expires_at <= after.now + 10 * SECOND
 
+    async def test_renewing_records_the_calls_so_far_and_never_fewer(self, records: Records) -> None:
+        claimed = await a_processing_job(records)
+        for attempts, recorded in ((2, 2), (1, 2), (0, 2), (3, 3)):
+            await records.jobs.renew(claimed.job.job_id, fence=1, lease=10 * SECOND, attempts=attempts)
+            assert (await present(records, claimed)).job.attempts == recorded
+
     async def test_a_lease_cannot_be_renewed_once_it_is_lost(self, records: Records) -> None:
         claimed = await a_processing_job(records, lease=10 * SECOND, time_left=HOUR)
         job_id = claimed.job.job_id

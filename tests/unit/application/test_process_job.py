@@ -187,8 +187,8 @@ async def test_the_lease_is_renewed_while_the_work_goes_on(
     monkeypatch.setattr(module, "RENEW_EVERY_SEC", 0.01)
     renew, renewed = house.jobs.renew, asyncio.Event()
 
-    async def watched(job_id: JobId, *, fence: int, lease: timedelta) -> bool:
-        held = await renew(job_id, fence=fence, lease=lease)
+    async def watched(job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
+        held = await renew(job_id, fence=fence, lease=lease, attempts=attempts)
         renewed.set()
         return held
 
@@ -204,6 +204,7 @@ async def test_the_lease_is_renewed_while_the_work_goes_on(
     assert before is not None
     assert after is not None
     assert after > before
+    assert (await house.state_of(submitted)).job.attempts == 1, "a job that times out tells of its calls too"
     working.cancel()
     await asyncio.wait([working])
 

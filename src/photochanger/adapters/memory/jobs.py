@@ -77,9 +77,9 @@ class MemoryJobRepository(JobRepository):
         expires_at = job.lease_expires_at
         return expires_at is not None and not has_passed(expires_at, now=self._records.clock.now())
 
-    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease, if it is still the caller's."""
-        return self._change(job_id, JobEvent.RENEWED, fence=fence, lease=lease) is not None
+        return self._change(job_id, JobEvent.RENEWED, fence=fence, lease=lease, attempts=attempts) is not None
 
     async def release(self, job_id: JobId, *, fence: int) -> bool:
         """Hand the job back, if it is still the caller's."""

@@ -102,9 +102,9 @@ class PostgresJobRepository(JobRepository):
         row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {}, repeatable=True)
         return row is not None and bool(row["claimable"])
 
-    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease, if it is still the caller's."""
-        parameters = {"job_id": job_id, "fence": fence, "lease": lease}
+        parameters = {"job_id": job_id, "fence": fence, "lease": lease, "attempts": attempts}
         return await fetch_one(self._pool, statements.RENEW, parameters, repeatable=True) is not None
 
     async def release(self, job_id: JobId, *, fence: int) -> bool:

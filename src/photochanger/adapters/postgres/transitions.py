@@ -64,7 +64,9 @@ _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
         "fence = job.fence + 1, lease_expires_at = allowed.now + %(lease)s,"
         " started_at = coalesce(job.started_at, {at})"
     ),
-    JobEvent.RENEWED: SQL("lease_expires_at = allowed.now + %(lease)s"),
+    JobEvent.RENEWED: SQL(
+        "lease_expires_at = allowed.now + %(lease)s, attempts = greatest(job.attempts, %(attempts)s)"
+    ),
     JobEvent.RELEASED: SQL("lease_expires_at = NULL"),
     JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
     JobEvent.PROVIDER_FAILED: _FAILED,

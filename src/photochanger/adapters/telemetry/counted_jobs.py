@@ -27,9 +27,9 @@ class CountedJobs(JobRepository):
         """Take jobs."""
         return await self._jobs.claim(limit=limit, lease=lease)
 
-    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease."""
-        return await self._jobs.renew(job_id, fence=fence, lease=lease)
+        return await self._jobs.renew(job_id, fence=fence, lease=lease, attempts=attempts)
 
     async def release(self, job_id: JobId, *, fence: int) -> bool:
         """Hand the job back."""

@@ -119,8 +119,12 @@ class JobRepository(Protocol):
         """
 
     @abstractmethod
-    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta) -> bool:
-        """Extend the lease to `lease` from now; False where the caller has lost the job."""
+    async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
+        """Extend the lease to `lease` from now; False where the caller has lost the job.
+
+        `attempts` is how often providers have been called for the job so far, by whoever held it; where that
+        is more than what is recorded, it is recorded.
+        """
 
     @abstractmethod
     async def release(self, job_id: JobId, *, fence: int) -> bool:
