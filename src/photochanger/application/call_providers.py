@@ -1,7 +1,6 @@
 """Getting a picture: the call plan of a job, carried out attempt by attempt."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from photochanger.application.ports.images import FinishedImage, ImageEditor
 from photochanger.application.ports.providers import ImageProvider, TransformRequest
 from photochanger.application.ports.storage import MediaStore, ProviderUsage
 from photochanger.application.provider_inputs import PrepareInputs, ProviderInputs
-from photochanger.domain.breaker import CircuitBreaker, Hindrance, Trial
+from photochanger.domain.breaker import CircuitBreakers, Hindrance, Target, Trial
 from photochanger.domain.call_plan import Attempt, CallPlan, GiveUp, Pause, Route
 from photochanger.domain.errors import (
     DatabaseUnavailable,
@@ -100,7 +99,7 @@ class CallProviders:
         self._jitter = jitter
         self._on_failed_attempt = on_failed_attempt
         self._on_call_ended = on_call_ended
-        self._breakers: defaultdict[tuple[str, str | None], CircuitBreaker] = defaultdict(CircuitBreaker)
+        self._breakers = CircuitBreakers()
 
     @asynccontextmanager
     async def __call__(self, job: Job, *, deadline: float, progress: Progress) -> AsyncIterator[Picture]:
@@ -113,9 +112,9 @@ class CallProviders:
         async with pursuit.stack:
             yield await self._pursue(pursuit)
 
-    def paused(self) -> Sequence[tuple[str, str | None]]:
+    def paused(self) -> Sequence[Target]:
         """Return the providers and models that calls are kept away from."""
-        return [target for target, breaker in self._breakers.items() if breaker.is_open]
+        return self._breakers.open()
 
     async def _pursue(self, pursuit: _Pursuit) -> Picture:
         configuration = pursuit.job.configuration
@@ -159,12 +158,11 @@ class CallProviders:
         return provider.description.least_useful_sec if provider else 0.0
 
     def _hindrance(self, route: Route) -> Hindrance | None:
-        breaker = self._breakers.get(route.target)
-        return breaker.hindrance(self._clock.monotonic()) if breaker else None
+        return self._breakers.hindrance(route.target, self._clock.monotonic())
 
     async def _attempt(self, pursuit: _Pursuit, route: Route, limit_sec: float) -> Picture | None:
         """Take a way; None where it failed, which is then among the attempts."""
-        trial = self._breakers[route.target].begin(self._clock.monotonic())
+        trial = self._breakers.begin(route.target, self._clock.monotonic())
         calls_before = pursuit.progress.attempts
         try:
             picture = await self._within(limit_sec, pursuit, route)
@@ -187,7 +185,7 @@ class CallProviders:
 
     def _end(self, route: Route, trial: Trial, fault: ProviderFault | None, *, is_telling: bool) -> None:
         if is_telling:
-            trial.breaker.end(trial, fault, self._clock.monotonic())
+            self._breakers.end(route.target, trial, fault, self._clock.monotonic())
         else:
             trial.breaker.abandon(trial)
         self._on_call_ended(*route.target, trial.breaker.is_open)

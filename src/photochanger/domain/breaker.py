@@ -10,8 +10,9 @@ be silent until its job's deadline.
 The clock is whatever monotonic seconds the caller passes as `now`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from photochanger.domain.errors import (
     ProviderError,
@@ -25,7 +26,7 @@ from photochanger.domain.errors import (
 
 FAILURES_TO_OPEN: Final = 3
 FIRST_PAUSE_SEC: Final = 5.0
-LONGEST_PAUSE_SEC: Final = 20.0
+LONGEST_PAUSE_SEC: Final = 25.0
 """A provider that is back is in use again after this time at most."""
 LONG_PAUSE_SEC: Final = 300.0
 """The pause after a failure that somebody has to put right, such as a key that is not accepted."""
@@ -58,6 +59,11 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         """Whether calls are kept away, all of them or all but one probe."""
         return self._open_until is not None
+
+    @property
+    def cause(self) -> ProviderFault:
+        """The fault that opened it last."""
+        return self._cause
 
     def hindrance(self, now: float) -> Hindrance | None:
         """Return what stands against a call at `now`, or None where it may begin."""
@@ -115,6 +121,47 @@ class Trial:
 
     breaker: CircuitBreaker
     begun_at: float
+
+
+Target: TypeAlias = tuple[str, str | None]
+"""A provider, and one of its models where it has any."""
+
+
+class CircuitBreakers:
+    """One breaker for each provider and model, and one probe in the longest pause for each provider.
+
+    A model may be down while its neighbours work, so each has its own breaker. But where the whole provider
+    is down, a probe for every model would cost so many jobs their time.
+    """
+
+    def __init__(self) -> None:
+        self._breakers: dict[Target, CircuitBreaker] = {}
+        self._next_probe_at: dict[str, float] = {}
+
+    def hindrance(self, target: Target, now: float) -> Hindrance | None:
+        """Return what stands against a call at `now`, or None where it may begin."""
+        breaker = self._breakers.get(target)
+        if breaker is None or not breaker.is_open:
+            return None
+        wait = self._next_probe_at.get(target[0], now) - now
+        return breaker.hindrance(now) or (Hindrance(breaker.cause, wait) if wait > 0 else None)
+
+    def begin(self, target: Target, now: float) -> Trial:
+        """Begin a call that nothing stands against."""
+        breaker = self._breakers.setdefault(target, CircuitBreaker())
+        if breaker.is_open:
+            self._next_probe_at[target[0]] = now + LONGEST_PAUSE_SEC
+        return breaker.begin(now)
+
+    def end(self, target: Target, trial: Trial, fault: ProviderFault | None, now: float) -> None:
+        """Take note of how a call ended; after a success the other models may be probed at once."""
+        trial.breaker.end(trial, fault, now)
+        if fault is None:
+            self._next_probe_at.pop(target[0], None)
+
+    def open(self) -> Sequence[Target]:
+        """Return the providers and models that calls are kept away from."""
+        return [target for target, breaker in self._breakers.items() if breaker.is_open]
 
 
 def _own_pause(fault: ProviderFault) -> float | None:

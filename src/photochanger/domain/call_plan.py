@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from photochanger.domain.breaker import Hindrance
+from photochanger.domain.breaker import Hindrance, Target
 from photochanger.domain.errors import (
     DeadlineExceeded,
     PhotoChangerError,
@@ -57,7 +57,7 @@ class Route:
     least_useful_sec: float = 0.5
 
     @property
-    def target(self) -> tuple[str, str | None]:
+    def target(self) -> Target:
         """The provider and model that are called: what is down, is down for every job and slot."""
         return self.call.provider, self.model
 

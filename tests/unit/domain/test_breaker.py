@@ -1,5 +1,6 @@
 """The circuit breaker: when it opens, for how long, and how it finds out."""
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +13,7 @@ from photochanger.domain.breaker import (
     LONG_PAUSE_SEC,
     LONGEST_PAUSE_SEC,
     CircuitBreaker,
+    CircuitBreakers,
     Trial,
 )
 from photochanger.domain.errors import (
@@ -132,8 +134,8 @@ def test_pauses_grow_to_a_bound_and_begin_small_after_a_success(watched: Watched
         watched.now += pauses[-1]
         watched.fail(1)
 
-    assert pauses == [5, 10, 20, 20, 20]
-    assert LONGEST_PAUSE_SEC == 20
+    assert pauses == [5, 10, 20, 25, 25]
+    assert LONGEST_PAUSE_SEC == 25
     watched.now += watched.pause_sec()
     watched.call()
     watched.fail()
@@ -182,6 +184,49 @@ def test_a_quota_opens_it_for_as_long_as_the_provider_says(
 ) -> None:
     watched.call(ProviderQuotaExhausted(retry_after_sec=retry_after))
     assert watched.pause_sec() == pause
+
+
+class TestSeveralModels:
+    A, B = ("gemini", "a"), ("gemini", "b")
+    OTHER = ("turbotext", None)
+
+    @pytest.fixture
+    def breakers(self) -> CircuitBreakers:
+        """All three are down, since the moment nought."""
+        breakers = CircuitBreakers()
+        for target in (self.A, self.B, self.OTHER):
+            for _ in range(FAILURES_TO_OPEN):
+                breakers.end(target, breakers.begin(target, 0), ProviderError(), 0)
+        assert set(breakers.open()) == {self.A, self.B, self.OTHER}
+        return breakers
+
+    def test_while_one_is_probed_the_others_of_the_provider_wait(self, breakers: CircuitBreakers) -> None:
+        probe = breakers.begin(self.A, 5)
+        assert breakers.hindrance(self.B, 5) is not None
+        assert breakers.hindrance(self.OTHER, 5) is None
+        breakers.end(self.A, probe, ProviderError(), 6)
+        assert breakers.hindrance(self.B, 5 + LONGEST_PAUSE_SEC - 1) is not None
+
+    def test_then_it_is_their_turn(self, breakers: CircuitBreakers) -> None:
+        probed: list[tuple[tuple[str, str], float]] = []
+        now = 5.0
+        while len(probed) < 4:
+            for target in (self.A, self.B):
+                if breakers.hindrance(target, now) is None:
+                    probed.append((target, now))
+                    breakers.end(target, breakers.begin(target, now), ProviderError(), now + 1)
+            now += 1
+        assert {target for target, _ in probed} == {self.A, self.B}
+        moments = [at for _, at in probed]
+        assert all(b - a >= LONGEST_PAUSE_SEC for a, b in itertools.pairwise(moments))
+
+    def test_when_one_is_back_the_others_need_not_wait(self, breakers: CircuitBreakers) -> None:
+        breakers.end(self.A, breakers.begin(self.A, 5), None, 6)
+        assert breakers.hindrance(self.A, 6) is None
+        assert breakers.hindrance(self.B, 6) is None
+
+    def test_what_was_never_called_has_nothing_against_it(self) -> None:
+        assert CircuitBreakers().hindrance(self.A, 0) is None
 
 
 class AnyHistory(RuleBasedStateMachine):
