@@ -141,7 +141,7 @@ def marked_photos() -> Iterator[bytes]:
                 yield photos.camera_jpeg(width, 150, orientation=orientation, progressive=index % 2 == 0)
 
 
-async def test_no_metadata_of_fifty_photos_gets_out(
+async def test_no_metadata_of_fifty_photos_goes_out_or_comes_back(
     turbotext: FakeTurbotext, provider: TurbotextProvider, links: Links
 ) -> None:
     editor = PillowImageEditor()
@@ -151,7 +151,11 @@ async def test_no_metadata_of_fifty_photos_gets_out(
     async def send(data: bytes) -> None:
         requirements = provider.description.image_requirements
         async with editor.prepare(BytesIO(data), requirements) as photo:
-            await answer(provider, a_request(operation, photo=photo, link=links))
+            picture = await answer(provider, a_request(operation, photo=photo, link=links))
+        assert marks.metadata_markers(picture), "there is nothing to find"
+        async with editor.finish(BytesIO(picture)) as finished:
+            for result in (finished.file.read(), finished.preview.read()):
+                assert marks.metadata_markers(result) == []
 
     for data in marked_photos():
         assert marks.metadata_markers(data), "there is nothing to find"

@@ -39,6 +39,7 @@ from photochanger.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
+from photochanger.testing.marks import mark_png
 from photochanger.testing.provider_faults import Row
 
 _PAGE: Final = "<!DOCTYPE html><html><title>Технические работы</title></html>"
@@ -508,7 +509,10 @@ _TRANSPORTS: Final[Mapping[str, _Transport]] = {
 
 
 def _picture(images: Mapping[str, bytes]) -> bytes:
-    """Return the first image as a negative, with the second one, where there is one, in its middle."""
+    """Return the first image as a negative, with the second one, where there is one, in its middle.
+
+    It is full of metadata, none of which may reach a booth.
+    """
     first, *more = (Image.open(BytesIO(data)).convert("RGB") for data in images.values())
     picture = ImageOps.invert(first)
     for other in more:
@@ -516,4 +520,4 @@ def _picture(images: Mapping[str, bytes]) -> bytes:
         picture.paste(other.resize((width, height)), (width // 2, height // 2))
     buffer = BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return mark_png(buffer.getvalue())
