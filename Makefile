@@ -9,7 +9,7 @@ WORKERS ?= auto
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format contracts lock bench clean
+.PHONY: help demo run faults test lint format contracts lock bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: $(VENV)/.runtime ## Send a photo through the whole of it and show the pict
 
 run: $(VENV)/.runtime ## Start the server with an embedded database; stop it with Ctrl-C
 	@$(BIN)/photochanger serve
+
+faults: $(VENV)/.runtime ## Replay every known way in which image providers fail, and compare
+	@$(BIN)/photochanger provider-faults
 
 test: $(VENV)/.dev ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

@@ -187,7 +187,7 @@ class CallProviders:
         if is_telling:
             self._breakers.end(route.target, trial, fault, self._clock.monotonic())
         else:
-            trial.breaker.abandon(trial)
+            self._breakers.abandon(route.target, trial)
         self._on_call_ended(*route.target, trial.breaker.is_open)
 
     def _remember(self, pursuit: _Pursuit, route: Route, fault: ProviderFault, *, was_called: bool) -> None:

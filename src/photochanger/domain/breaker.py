@@ -154,10 +154,15 @@ class CircuitBreakers:
         return breaker.begin(now)
 
     def end(self, target: Target, trial: Trial, fault: ProviderFault | None, now: float) -> None:
-        """Take note of how a call ended; after a success the other models may be probed at once."""
+        """Take note of how a call ended; unless it failed, the next probe need not wait."""
         trial.breaker.end(trial, fault, now)
-        if fault is None:
+        if fault is None or isinstance(fault, _NEUTRAL):
             self._next_probe_at.pop(target[0], None)
+
+    def abandon(self, target: Target, trial: Trial) -> None:
+        """Take note that a call was cut short by ourselves; the next probe need not wait for that."""
+        trial.breaker.abandon(trial)
+        self._next_probe_at.pop(target[0], None)
 
     def open(self) -> Sequence[Target]:
         """Return the providers and models that calls are kept away from."""

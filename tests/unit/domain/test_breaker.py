@@ -225,6 +225,17 @@ class TestSeveralModels:
         assert breakers.hindrance(self.A, 6) is None
         assert breakers.hindrance(self.B, 6) is None
 
+    @pytest.mark.parametrize("how", ["refused", "abandoned"])
+    def test_a_probe_that_tells_nothing_is_soon_followed_by_another(
+        self, breakers: CircuitBreakers, how: str
+    ) -> None:
+        probe = breakers.begin(self.A, 5)
+        if how == "refused":
+            breakers.end(self.A, probe, ProviderRefused(), 6)
+        else:
+            breakers.abandon(self.A, probe)
+        assert breakers.hindrance(self.A, 6) is None
+
     def test_what_was_never_called_has_nothing_against_it(self) -> None:
         assert CircuitBreakers().hindrance(self.A, 0) is None
 
