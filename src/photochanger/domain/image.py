@@ -21,6 +21,16 @@ class ImageType(StrEnum):
         return {ImageType.JPEG: ".jpg", ImageType.PNG: ".png", ImageType.WEBP: ".webp"}[self]
 
 
+def image_type_of(beginning: bytes) -> ImageType | None:
+    """Return the type that a file's first twelve bytes claim, or None; it may be broken all the same."""
+    if beginning.startswith(b"\xff\xd8\xff"):
+        return ImageType.JPEG
+    if beginning.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageType.PNG
+    is_webp = beginning.startswith(b"RIFF") and beginning[8:12] == b"WEBP"
+    return ImageType.WEBP if is_webp else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
     """What the header of an image says: type, and size in pixels as stored (before EXIF orientation)."""

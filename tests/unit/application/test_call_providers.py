@@ -21,7 +21,7 @@ from photochanger.domain.errors import (
     ProviderRefused,
 )
 from photochanger.domain.job import Job, JobState, ResultSource
-from photochanger.domain.media import MediaId, MediaKind, MediaState
+from photochanger.domain.media import MediaId, MediaKind
 from photochanger.domain.quota import Quota
 from photochanger.domain.settings import LimitSettings
 from photochanger.domain.slot import OnFailure, ProviderCall, RetryPolicy, TemplateBinding
@@ -327,9 +327,8 @@ class TestStandIns:
         await kind.process_job(await kind.claim())
         job = (await kind.state_of(submitted)).job
         assert outcome(job) == (JobState.FAILED_INTERNAL, "invalid_image", None, 0)
-        assert kind.living_rows() == [] or all(
-            row.media.state is not MediaState.STORED for row in kind.storage.records.media.values()
-        )
+        await kind.sweep()
+        assert (await kind.files(), kind.living_rows()) == ([], [])
 
 
 async def test_a_slot_whose_provider_is_not_set_up_says_so(house: House) -> None:

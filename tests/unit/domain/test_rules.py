@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from photochanger.domain import errors
 from photochanger.domain.errors import InvalidImage, ValidationFailed
-from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType
+from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType, image_type_of
 from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id
 from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.domain.retention import has_passed, result_expires_at, time_left
@@ -178,3 +178,19 @@ def test_the_tree_in_the_docstring_names_every_class() -> None:
 
     ours = [cls.__name__ for cls in errors.error_classes() if cls.__module__ == errors.__name__]
     assert [name for name in ours if name not in documented] == []
+
+
+@pytest.mark.parametrize(
+    ("beginning", "image_type"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\1", ImageType.JPEG),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\r", ImageType.PNG),
+        (b"RIFF\x24\0\0\0WEBP", ImageType.WEBP),
+        (b"RIFF\x24\0\0\0WAVE", None),
+        (b"\xff\xd8", None),
+        (b"<!DOCTYPE ht", None),
+        (b"", None),
+    ],
+)
+def test_the_first_bytes_claim_a_type(beginning: bytes, image_type: ImageType | None) -> None:
+    assert image_type_of(beginning) is image_type

@@ -15,6 +15,7 @@ import pybase64
 from photochanger.adapters.gemini.errors import complaint, fault_of
 from photochanger.adapters.gemini.reasons import why_no_picture
 from photochanger.domain.errors import ProviderError, ProviderFault
+from photochanger.domain.image import image_type_of
 
 _SLICE: Final = 1024 * 1024
 """Characters of base64 that are decoded at once: a multiple of four, and well under a millisecond's work."""
@@ -121,7 +122,7 @@ async def write_picture(text: memoryview, into: BinaryIO) -> None:
     is_first = True
     for piece, is_last in _slices(text):
         data = _decoded(piece, is_last=is_last)
-        if is_first and not _is_a_picture(data):
+        if is_first and image_type_of(data) is None:
             raise ProviderError("What Gemini sent is not a picture", maybe_billed=True)
         is_first = False
         into.write(data)
@@ -172,9 +173,3 @@ def _broken() -> ProviderFault:
 
 
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-
-
-def _is_a_picture(start: bytes) -> bool:
-    return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
-        start.startswith(b"RIFF") and start[8:12] == b"WEBP"
-    )

@@ -33,7 +33,7 @@ from photochanger.domain.errors import (
     ProviderRejected,
     ValidationFailed,
 )
-from photochanger.domain.image import ImageRequirements, ImageType
+from photochanger.domain.image import ImageRequirements, ImageType, image_type_of
 from photochanger.domain.operation import ProviderDescription
 
 DEFAULT_BASE_URL: Final = "https://www.turbotext.ru"
@@ -224,7 +224,7 @@ class TurbotextProvider(ImageProvider):
         while True:
             got = await self._download(address, into, headers)
             if got is not None:
-                if got.status == 200 and _is_picture(got.beginning):
+                if got.status == 200 and image_type_of(got.beginning):
                     return
                 if got.status in _NOT_LET_IN and not headers:
                     headers = self._bearer
@@ -276,9 +276,3 @@ def _rejected(reply: Reply, hidden: tuple[str, ...], *, maybe_billed: bool) -> P
 
 def _bad_address() -> ProviderError:
     return ProviderError("Turbotext named a bad address for its picture", maybe_billed=True)
-
-
-def _is_picture(beginning: bytes) -> bool:
-    """Say whether a file begins as one of the accepted types does: JPEG, PNG, WebP."""
-    is_webp = beginning.startswith(b"RIFF") and beginning[8:12] == b"WEBP"
-    return is_webp or beginning.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
