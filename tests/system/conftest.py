@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from photochanger.testing.fake_turbotext import FakeTurbotext
+from photochanger.testing.links import Links
 from tests.system.http_server import System, running
 from tests.system.installation import Installation, as_url
 
@@ -26,3 +28,17 @@ def installation(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[In
     installation = Installation(tmp_path / "данные 1", as_url(new_database()))
     yield installation
     installation.kill_all()
+
+
+@pytest.fixture
+async def links() -> AsyncIterator[Links]:
+    """Public links to images, on this machine."""
+    async with Links() as links:
+        yield links
+
+
+@pytest.fixture
+async def turbotext() -> AsyncIterator[FakeTurbotext]:
+    """A fake Turbotext in which all goes well, unless its script says otherwise."""
+    async with FakeTurbotext() as turbotext:
+        yield turbotext

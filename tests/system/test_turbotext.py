@@ -19,18 +19,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
 
 @pytest.fixture
-async def links() -> AsyncIterator[Links]:
-    async with Links() as links:
-        yield links
-
-
-@pytest.fixture
-async def turbotext() -> AsyncIterator[FakeTurbotext]:
-    async with FakeTurbotext() as turbotext:
-        yield turbotext
-
-
-@pytest.fixture
 async def provider(turbotext: FakeTurbotext) -> AsyncIterator[TurbotextProvider]:
     provider = TurbotextProvider(api_key=turbotext.api_key, base_url=turbotext.base_url, poll_sec=0.01)
     yield provider

@@ -22,18 +22,6 @@ PROMPT = "превратить гостя в рыцаря"
 
 
 @pytest.fixture
-async def links() -> AsyncIterator[Links]:
-    async with Links() as links:
-        yield links
-
-
-@pytest.fixture
-async def turbotext() -> AsyncIterator[FakeTurbotext]:
-    async with FakeTurbotext() as turbotext:
-        yield turbotext
-
-
-@pytest.fixture
 async def provider(turbotext: FakeTurbotext) -> AsyncIterator[TurbotextProvider]:
     provider = TurbotextProvider(
         api_key=turbotext.api_key, base_url=turbotext.base_url, poll_sec=0.02, silence_sec=0.4

@@ -1,24 +1,9 @@
-"""Turbotext as a server on this machine, as far as it is known, with everything that may go wrong.
-
-    async with FakeTurbotext() as turbotext:
-        turbotext.script.append("download:404:1")
-        provider = TurbotextProvider(api_key=turbotext.api_key, base_url=turbotext.base_url)
-
-It really fetches the links that it is given, and makes its picture from them. Each `create_queue` takes the
-next name from `script`; where there is none, all goes well. Protocol and answers are those of
-https://www.turbotext.ru/photo_ai/docs/info and what is known beyond it.
-
-A name says at which step something goes wrong, what, and how often: `create:500` answers `create_queue` with
-a 500, `result:html:1` the first `get_result` with a page, `download:hang` no download ever. `FAULTS` lists
-those that make sense, and what a provider has to make of them.
-"""
+"""The server: its protocol, its queue, and what was received."""
 
 import asyncio
-import gzip
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -30,74 +15,8 @@ import aiohttp
 from aiohttp import web
 from PIL import Image, ImageOps
 
-from photochanger.domain.errors import (
-    ProviderError,
-    ProviderFault,
-    ProviderMisconfigured,
-    ProviderNoImage,
-    ProviderQuotaExhausted,
-    ProviderRefused,
-    ProviderRejected,
-)
+from photochanger.testing.fake_turbotext.faults import BODIES, PAGE, TRANSPORTS, with_status
 from photochanger.testing.marks import mark_png
-from photochanger.testing.provider_faults import Row
-
-_PAGE: Final = "<!DOCTYPE html><html><title>Технические работы</title></html>"
-
-
-def result_at(url: str) -> str:
-    """Return the name of an answer that says the result is at `url`."""
-    return f"location={url}"
-
-
-def _rows(
-    names: str, expected: type[ProviderFault] | None, *, billed: bool = True, all_time: bool = False
-) -> Iterator[Row]:
-    maybe_billed = expected is not None and billed
-    for name in names.split():
-        yield Row(name=name, expected=expected, maybe_billed=maybe_billed, takes_all_time=all_time)
-
-
-FAULTS: Final[tuple[Row, ...]] = (
-    *_rows("ok queueid_as_string numbers_as_strings", None),
-    *_rows("reconnect:1 reconnect:5 reconnect_bare:1 reconnect_bare:5 byte_order_mark", None),
-    *_rows("location:top location:data location:image_absolute location:image_relative", None),
-    *_rows("create:slow result:slow download:slow", None),
-    # before there is a place in the queue
-    *_rows(
-        "create:401 create:402 create:403 create:404 create:redirect", ProviderMisconfigured, billed=False
-    ),
-    *_rows("create:429 create:429_without_a_time", ProviderQuotaExhausted, billed=False),
-    *_rows("create:400 create:413 create:rejected", ProviderRejected, billed=False),
-    *_rows("create:408 create:500 create:502 create:503", ProviderError),
-    *_rows("create:html create:empty create:not_utf8 create:list create:nan create:deep", ProviderError),
-    *_rows("create:stray_bracket create:reconnect create:no_id create:asyncid create:huge_id", ProviderError),
-    *_rows("create:cut_before_answer create:cut_in_answer create:oversize create:endless", ProviderError),
-    *_rows("create:hang create:trickle", ProviderError, all_time=True),
-    # while the result is asked for
-    *_rows("result:429:1 result:500:1 result:502:1 result:503:1 result:404:1 result:redirect:1", None),
-    *_rows("result:html:1 result:empty:1 result:not_utf8:1 result:list:1 result:nan:1 result:deep:1", None),
-    *_rows("result:stray_bracket:1 result:cut_before_answer:1 result:cut_in_answer:1 result:hang:1", None),
-    *_rows("result:oversize:1", None),
-    *_rows(
-        "result:500 result:html result:stray_bracket result:cut_before_answer", ProviderError, all_time=True
-    ),
-    *_rows("result:hang result:trickle reconnect:for_ever", ProviderError, all_time=True),
-    *_rows("result:401 result:402 result:403", ProviderMisconfigured),
-    *_rows("result:rejected forgotten unreachable_photo", ProviderRejected),
-    *_rows("forbidden_content", ProviderRefused),
-    *_rows("location:none", ProviderNoImage),
-    # while the picture is downloaded
-    *_rows(
-        "download:404:1 download:500:1 download:503:1 download:429:1 download:html:1 download:empty:1", None
-    ),
-    *_rows("download:cut_before_answer:1 download:cut_in_answer:1 download:hang:1 download:needs_key", None),
-    *_rows("download:html download:empty download:gzip download:redirect", ProviderError),
-    *_rows("download:401 download:403 download:410 download:oversize download:endless", ProviderError),
-    *_rows("download:404 download:500 download:cut_in_answer", ProviderError, all_time=True),
-    *_rows("download:hang download:trickle", ProviderError, all_time=True),
-    *_rows(result_at("https://127.0.0.1/x.png"), ProviderError),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +143,7 @@ class FakeTurbotext:
         if request.path.startswith(("/download.php", "/image/")):
             return await self._picture(request)
         self.elsewhere += 1
-        return web.Response(status=404, text=_PAGE, content_type="text/html")
+        return web.Response(status=404, text=PAGE, content_type="text/html")
 
     async def _api(self, request: web.BaseRequest) -> web.StreamResponse:
         method = request.path.removeprefix("/api_ai/")
@@ -341,7 +260,7 @@ class FakeTurbotext:
         number = "".join(filter(str.isdigit, request.path_qs.rpartition("_id")[2].partition("_0.")[0]))
         job = self._jobs.get(int(number or 0))
         if job is None or not job.picture:
-            return web.Response(status=404, text=_PAGE, content_type="text/html")
+            return web.Response(status=404, text=PAGE, content_type="text/html")
         answer = web.Response(body=job.picture, content_type="image/png")
         what = job.is_due("download")
         return await self._wrong(request, what, answer, job) if what else answer
@@ -361,11 +280,11 @@ class FakeTurbotext:
             return _json({"success": False, "error": told})
         if what == "redirect":
             return web.Response(status=302, headers={"Location": self.redirect_to})
-        if what in _BODIES:
-            return web.Response(body=_BODIES[what], content_type="application/json")
-        if what in _TRANSPORTS:
-            return await _TRANSPORTS[what](request, answer, self._ended)
-        return _with_status(what, answer)
+        if what in BODIES:
+            return web.Response(body=BODIES[what], content_type="application/json")
+        if what in TRANSPORTS:
+            return await TRANSPORTS[what](request, answer, self._ended)
+        return with_status(what, answer)
 
 
 def _is_done(job: _Job) -> bool:
@@ -392,119 +311,6 @@ _FORMS: Final[Mapping[str, Callable[[str], bool]]] = {
     "face_restore": lambda text: text in {"True", "False"},
     "url": lambda text: text.startswith(("http://", "https://")),
     "url_image_target": lambda text: text.startswith(("http://", "https://")),
-}
-
-_BODIES: Final[Mapping[str, bytes]] = {
-    "html": _PAGE.encode(),
-    "empty": b"",
-    "not_utf8": '{"success":true,"action":"готово"}'.encode("cp1251"),
-    "list": b"[]",
-    "nan": b'{"success":true,"queueid":NaN,"data":{"scale":Infinity}}',
-    "deep": b'{"success":true,"data":' + b"[" * 200_000,
-    "stray_bracket": '{"success":true,"error":"","data":{"prompt":"в стиле дисней"],"width":768}}'.encode(),
-    "reconnect": b'{"action":"reconnect"}',
-    "no_id": b'{"success":true}',
-    "asyncid": b'{"success":true,"asyncid":12}',
-    "huge_id": b'{"success":true,"queueid":' + b"9" * 5000 + b"}",
-}
-
-
-def _with_status(what: str, answer: web.Response) -> web.Response:
-    if what == "gzip":
-        assert isinstance(answer.body, bytes)
-        body = gzip.compress(answer.body)
-        return web.Response(body=body, headers={"Content-Encoding": "gzip"}, content_type="image/png")
-    status = int(what.partition("_")[0])
-    headers = {"Retry-After": "1"} if what == "429" else {}
-    return web.Response(status=status, text=_PAGE, content_type="text/html", headers=headers)
-
-
-_Transport = Callable[[web.BaseRequest, web.Response, asyncio.Event], Awaitable[web.StreamResponse]]
-
-
-async def _cut_before_answer(
-    request: web.BaseRequest, answer: web.Response, _ended: asyncio.Event
-) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return answer
-
-
-async def _cut_in_answer(
-    request: web.BaseRequest, answer: web.Response, _ended: asyncio.Event
-) -> web.StreamResponse:
-    stream, body = await _begun(request, answer)
-    await stream.write(body[: len(body) // 2])
-    assert request.transport is not None
-    request.transport.close()
-    return stream
-
-
-async def _slow(request: web.BaseRequest, answer: web.Response, _ended: asyncio.Event) -> web.StreamResponse:
-    stream, body = await _begun(request, answer)
-    piece = len(body) // 8 + 1
-    for at in range(0, len(body), piece):
-        await stream.write(body[at : at + piece])
-        await asyncio.sleep(0.005)
-    return stream
-
-
-async def _hang(_request: web.BaseRequest, answer: web.Response, ended: asyncio.Event) -> web.StreamResponse:
-    await ended.wait()
-    return answer
-
-
-async def _trickle(
-    request: web.BaseRequest, _answer: web.Response, ended: asyncio.Event
-) -> web.StreamResponse:
-    """Send a byte now and then, for ever: never silent, never done."""
-    stream = web.StreamResponse()
-    await stream.prepare(request)
-    with suppress(ConnectionError):
-        while not ended.is_set():
-            await stream.write(b" ")
-            await asyncio.sleep(0.05)
-    return stream
-
-
-async def _oversize(
-    request: web.BaseRequest, _answer: web.Response, ended: asyncio.Event
-) -> web.StreamResponse:
-    stream = web.StreamResponse(headers={"Content-Length": str(10**10)})
-    await stream.prepare(request)
-    await stream.write(b"{")
-    await ended.wait()
-    return stream
-
-
-async def _endless(
-    request: web.BaseRequest, _answer: web.Response, ended: asyncio.Event
-) -> web.StreamResponse:
-    """Send more and more, without having said how much, until the other side has had enough."""
-    stream = web.StreamResponse()
-    await stream.prepare(request)
-    with suppress(ConnectionError):
-        while not ended.is_set():
-            await stream.write(bytes(1_000_000))
-    return stream
-
-
-async def _begun(request: web.BaseRequest, answer: web.Response) -> tuple[web.StreamResponse, bytes]:
-    assert isinstance(answer.body, bytes)
-    stream = web.StreamResponse(headers={"Content-Length": str(len(answer.body))})
-    stream.content_type = answer.content_type
-    await stream.prepare(request)
-    return stream, answer.body
-
-
-_TRANSPORTS: Final[Mapping[str, _Transport]] = {
-    "cut_before_answer": _cut_before_answer,
-    "cut_in_answer": _cut_in_answer,
-    "slow": _slow,
-    "hang": _hang,
-    "trickle": _trickle,
-    "oversize": _oversize,
-    "endless": _endless,
 }
 
 
