@@ -4,6 +4,11 @@
     ├── CallerError                     the request is at fault; repeating it will not help
     │   ├── InvalidRequest                  invalid_request
     │   ├── InvalidPassword                 invalid_password
+    │   ├── NotAuthenticated                not_authenticated
+    │   │   └── TokenExpired                    token_expired
+    │   ├── InvalidCredentials              invalid_credentials
+    │   ├── Forbidden                       forbidden
+    │   ├── TooManyAttempts                 too_many_attempts
     │   ├── ValidationFailed                validation_failed
     │   ├── PayloadTooLarge                 payload_too_large
     │   ├── UnsupportedMediaType            unsupported_media_type
@@ -12,12 +17,14 @@
     │   ├── NotFound
     │   │   ├── SlotNotFound                slot_not_found
     │   │   ├── SlotDisabled                slot_disabled
+    │   │   ├── GalleryDisabled             gallery_disabled
     │   │   ├── JobNotFound                 job_not_found
     │   │   ├── ResultNotFound              result_not_found
     │   │   ├── MediaNotFound               media_not_found
     │   │   └── TemplateNotFound            template_not_found
     │   ├── Conflict
     │   │   ├── VersionConflict             version_conflict
+    │   │   ├── TemplateInUse               template_in_use
     │   │   └── JobFinalized                job_finalized
     │   └── Gone
     │       ├── ResultExpired               result_expired
@@ -81,6 +88,45 @@ class InvalidPassword(CallerError):
 
     code = "invalid_password"
     title = "The ingest password is missing or wrong"
+
+
+class NotAuthenticated(CallerError):
+    """Nobody is logged in, or the token proves nothing. Why exactly is not told."""
+
+    code = "not_authenticated"
+    title = "Please log in"
+
+
+class TokenExpired(NotAuthenticated):
+    """The token was good once; its time is over."""
+
+    code = "token_expired"
+    title = "The login has expired"
+
+
+class InvalidCredentials(CallerError):
+    """The user name or the password is wrong; which of them is not told."""
+
+    code = "invalid_credentials"
+    title = "The user name or the password is wrong"
+
+
+class Forbidden(CallerError):
+    """The account lacks the permission."""
+
+    code = "forbidden"
+    title = "This account is not permitted to do that"
+
+
+class TooManyAttempts(CallerError):
+    """Too many logins have failed; `retry_after_sec` says when the next may be tried."""
+
+    code = "too_many_attempts"
+    title = "Too many failed logins"
+
+    def __init__(self, message: str | None = None, *, retry_after_sec: float = 1) -> None:
+        self.retry_after_sec = retry_after_sec
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +201,13 @@ class SlotDisabled(NotFound):
     title = "The slot is switched off"
 
 
+class GalleryDisabled(NotFound):
+    """The slot has no public gallery."""
+
+    code = "gallery_disabled"
+    title = "This slot has no public gallery"
+
+
 class JobNotFound(NotFound):
     """There is no such job, or its time is over."""
 
@@ -192,6 +245,17 @@ class VersionConflict(Conflict):
 
     code = "version_conflict"
     title = "Somebody else has changed this meanwhile"
+
+
+class TemplateInUse(Conflict):
+    """Slots use the template; `slot_ids` says which."""
+
+    code = "template_in_use"
+    title = "The template is in use"
+
+    def __init__(self, slot_ids: Sequence[str] = ()) -> None:
+        self.slot_ids = tuple(slot_ids)
+        super().__init__(f"The template is in use by {', '.join(slot_ids)}" if slot_ids else None)
 
 
 class JobFinalized(Conflict):

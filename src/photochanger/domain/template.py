@@ -8,13 +8,14 @@ from photochanger.domain.media import MediaId, StoredImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A stored template: what administrators call it, its image, who added it and when.
+    """A stored template: what administrators call it, its image and preview, who added it and when.
 
     Names are for people: two templates may have the same one.
     """
 
     name: str
     image: StoredImage
+    preview: StoredImage
     created_at: datetime
     created_by: str
 

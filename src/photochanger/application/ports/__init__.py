@@ -6,6 +6,19 @@ or `StorageUnavailable` (storage of bytes), may be called concurrently, and lets
 with nothing half done.
 """
 
+from photochanger.application.ports.administration import (
+    AccessTokens,
+    AccountRepository,
+    AuditFilter,
+    AuditLog,
+    JobCursor,
+    JobFilter,
+    JobHistory,
+    LoginThrottle,
+    SessionRepository,
+    Statistics,
+    TokenClaims,
+)
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
@@ -17,6 +30,7 @@ from photochanger.application.ports.providers import (
 )
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
+    EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
@@ -33,13 +47,22 @@ from photochanger.application.ports.storage import (
 )
 
 __all__ = [
+    "AccessTokens",
+    "AccountRepository",
+    "AuditFilter",
+    "AuditLog",
     "Clock",
+    "EndedResults",
     "FinishedImage",
     "ImageEditor",
     "ImageProvider",
+    "JobCursor",
+    "JobFilter",
+    "JobHistory",
     "JobReading",
     "JobRepository",
     "JobSubmission",
+    "LoginThrottle",
     "MediaReading",
     "MediaRegistry",
     "MediaStore",
@@ -48,13 +71,16 @@ __all__ = [
     "PreparedImage",
     "ProviderFactory",
     "ProviderUsage",
+    "SessionRepository",
     "SettingsRepository",
     "Signals",
     "SlotRepository",
+    "Statistics",
     "Submitted",
     "Subscription",
     "TemplateImage",
     "TemplateRepository",
+    "TokenClaims",
     "Topic",
     "TransformRequest",
     "Verdict",

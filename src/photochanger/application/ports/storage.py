@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobSource, can_bring
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, StoredFile, StoredImage
 from photochanger.domain.quota import ProviderUsed, Quota
@@ -81,6 +82,14 @@ class Verdict:
             raise ValueError("a failure has a reason, and success has none")
 
 
+@dataclass(frozen=True, slots=True)
+class EndedResults:
+    """How many results were ended before their time, and the bytes of their files, previews included."""
+
+    results: int
+    size_bytes: int
+
+
 class JobRepository(Protocol):
     """Durable jobs, which are also the queue.
 
@@ -153,6 +162,27 @@ class JobRepository(Protocol):
     @abstractmethod
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """Do the same for up to `limit` jobs whose deadline has passed, whoever waits for them."""
+
+    @abstractmethod
+    async def cancel(self, job_id: JobId, *, entry: AuditEntry) -> JobReading | None:
+        """End the job as `cancelled` and add `entry` to the audit log, with the job as its subject.
+
+        Returns the job as it is then, `ended_here` where this call ended it; where it was final already, or
+        its deadline has passed, nothing is written. None where there is no such job. The payload is
+        condemned and `JOB_FINALIZED` announced as by `finalize`.
+        """
+
+    @abstractmethod
+    async def cancel_pending(self, slot_id: SlotId, *, entry: AuditEntry) -> Sequence[JobReading]:
+        """Do the same for all jobs of the slot that wait for a worker; return those that this call ended."""
+
+    @abstractmethod
+    async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> "EndedResults":
+        """End the time to live of every result of the slot now, and add `entry`; jobs stay as they are.
+
+        The results and their previews are condemned, and `retention` becomes what it has been: from this
+        instant `result_expires_at` has come.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,11 +266,13 @@ class SlotRepository(Protocol):
         """Return all slots, in the order of their ids."""
 
     @abstractmethod
-    async def save(self, slot: Slot, *, changed_by: str) -> Slot:
+    async def save(self, slot: Slot, *, entry: AuditEntry) -> Slot:
         """Store the slot if `slot.version` is still the stored one, and return it with the next version.
 
-        `updated_at` becomes the store's time. Raises `VersionConflict` where somebody else was faster (of
-        concurrent writers with one version, one wins), and `SlotNotFound` where there is no such slot.
+        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and `updated_by`
+        the name of the entry's actor. Raises `VersionConflict` where somebody else was faster (of concurrent
+        writers with one version, one wins), `SlotNotFound` where there is no such slot, and
+        `TemplateNotFound` where a template that it binds is not there, or is just being removed.
         Announces `CONFIGURATION_CHANGED`.
         """
 
@@ -249,11 +281,14 @@ class TemplateRepository(Protocol):
     """The administrators' templates. Names need not be unique."""
 
     @abstractmethod
-    async def add(self, image: StoredImage, *, name: str, created_by: str) -> Template:
-        """Mark the pending template file as stored, without an end, and make its record; both or neither.
+    async def add(
+        self, image: StoredImage, *, preview: StoredImage, name: str, entry: AuditEntry
+    ) -> Template:
+        """Mark the pending files of a template and its preview as stored, without an end, and make its record.
 
-        `created_at` is the store's time. Raises `InternalError`, and writes nothing, where there is no
-        pending template file with the image's id.
+        Adds `entry` to the audit log with the template as its subject; all of it or nothing. `created_at` is
+        the store's time, and `created_by` the name of the entry's actor. Raises `InternalError`, and writes
+        nothing, where there is no pending template file, or no pending preview file, with the image's id.
         """
 
     @abstractmethod
@@ -265,10 +300,15 @@ class TemplateRepository(Protocol):
         """Return all templates, the newest first."""
 
     @abstractmethod
-    async def remove(self, template_id: str) -> bool:
-        """Delete the record and condemn the file; False where there is no such template.
+    async def users(self, template_id: str) -> Sequence[SlotId]:
+        """Return the slots that bind the template, in their call or their fallback, in the order of their ids."""
 
-        Of concurrent callers, one removes it.
+    @abstractmethod
+    async def remove(self, template_id: str, *, entry: AuditEntry) -> bool:
+        """Delete the record, condemn the files and add `entry`; False where there is no such template.
+
+        Raises `TemplateInUse`, and writes nothing, where a slot binds it. Of concurrent callers, one removes
+        it; of a removal and the saving of a slot that binds it, one succeeds.
         """
 
 
@@ -300,10 +340,11 @@ class SettingsRepository(Protocol):
         """Return the settings; the defaults, in version 1, where none were ever saved."""
 
     @abstractmethod
-    async def save(self, settings: Settings, *, changed_by: str) -> Settings:
+    async def save(self, settings: Settings, *, entry: AuditEntry) -> Settings:
         """Store the settings if `settings.version` is still the stored one, and return the next version.
 
-        `updated_at` becomes the store's time. Raises `VersionConflict` where somebody else was faster.
+        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and `updated_by`
+        the name of the entry's actor. Raises `VersionConflict` where somebody else was faster.
         Announces `CONFIGURATION_CHANGED`.
         """
 

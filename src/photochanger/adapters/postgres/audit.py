@@ -1,0 +1,85 @@
+"""The audit log in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composable, Composed
+
+from photochanger.adapters.postgres.pool import Pool, fetch_all
+from photochanger.adapters.postgres.rows import to_json
+from photochanger.application.ports.administration import AuditFilter, AuditLog
+from photochanger.domain.audit import Actor, AuditEntry, AuditEvent
+
+_SUBJECT: Final = SQL("%(entry_subject)s")
+
+
+def audited(source: Composable, *, subject: Composable = _SUBJECT) -> Composed:
+    """Return the common table expression that adds the statement's entry, once for every row of `source`.
+
+    So a change and its entry are written together or not at all. `entry_parameters` are the entry's.
+    """
+    return SQL("""
+    audited AS (
+        INSERT INTO audit_event (action, actor, origin, subject, changes)
+        SELECT %(entry_action)s, %(entry_actor)s, %(entry_origin)s, {subject}, %(entry_changes)s::jsonb
+        FROM {source}
+    )""").format(source=source, subject=subject)
+
+
+def entry_parameters(entry: AuditEntry) -> dict[str, object]:
+    """Return an entry as the parameters of a statement with `audited`."""
+    return {
+        "entry_action": entry.action.value,
+        "entry_actor": entry.actor.name,
+        "entry_origin": entry.actor.origin,
+        "entry_subject": entry.subject,
+        "entry_changes": to_json(entry.changes),
+    }
+
+
+_ADD: Final = SQL("WITH {} SELECT").format(audited(SQL("(SELECT) AS once"))).as_bytes()
+
+_CONDITIONS: Final[Mapping[str, SQL]] = {
+    "action": SQL("action = %(action)s"),
+    "actor": SQL("actor = %(actor)s"),
+    "subject": SQL("subject = %(subject)s"),
+    "since": SQL("at >= %(since)s"),
+    "until": SQL("at < %(until)s"),
+    "before": SQL("event_id < %(before)s"),
+}
+
+
+class PostgresAuditLog(AuditLog):
+    """The log as rows that a trigger keeps from being changed."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def add(self, entry: AuditEntry) -> None:
+        """Add an entry, at the store's time."""
+        await fetch_all(self._pool, _ADD, entry_parameters(entry))
+
+    async def page(self, wanted: AuditFilter, *, limit: int) -> Sequence[AuditEvent]:
+        """Return up to `limit` events, the newest first."""
+        given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
+        statement = SQL("SELECT * FROM audit_event {where} ORDER BY event_id DESC LIMIT %(limit)s").format(
+            where=_where([_CONDITIONS[name] for name in given])
+        )
+        rows = await fetch_all(
+            self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True
+        )
+        return [_event_from(row) for row in rows]
+
+
+def _where(conditions: Sequence[SQL]) -> Composable:
+    return SQL("WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL("")
+
+
+def _event_from(row: DictRow) -> AuditEvent:
+    entry = {name: row[name] for name in ("action", "subject", "changes")}
+    actor = Actor(name=row["actor"], origin=row["origin"])
+    return AuditEvent(
+        event_id=row["event_id"], at=row["at"], entry=msgspec.convert({**entry, "actor": actor}, AuditEntry)
+    )
