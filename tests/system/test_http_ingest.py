@@ -334,7 +334,7 @@ class TestOutcomes:
     async def test_a_body_that_pauses_too_long_is_refused(
         self, system: System, port: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("photochanger.entrypoints.http.intake.BODY_IDLE_SEC", 0.2)
+        monkeypatch.setattr("photochanger.entrypoints.http.bodies.BODY_IDLE_SEC", 0.2)
         body = photo_form(PHOTO)
         async with Connection.to(port) as booth:
             await booth.send(post(body)[: -len(body) // 2])

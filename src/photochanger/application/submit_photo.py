@@ -29,11 +29,16 @@ ABANDONED_AFTER = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """A booth's permission to send one photo; `deadline` is on the monotonic clock, in seconds."""
+    """A permission to send one photo; `arrived_at` and `deadline` are on the monotonic clock, in seconds."""
 
     slot: Slot
     settings: Settings
-    deadline: float
+    arrived_at: float
+
+    @property
+    def deadline(self) -> float:
+        """When the answer is due."""
+        return self.arrived_at + self.settings.sync_response_timeout_sec(self.slot.configuration)
 
     @property
     def limit_bytes(self) -> int:
@@ -96,8 +101,7 @@ class SubmitPhoto:
         slot = current.slot(slot_id)
         if not slot.configuration.is_active:
             raise SlotDisabled
-        time_out = current.settings.sync_response_timeout_sec(slot.configuration)
-        return Admission(slot=slot, settings=current.settings, deadline=arrived_at + time_out)
+        return Admission(slot=slot, settings=current.settings, arrived_at=arrived_at)
 
     @asynccontextmanager
     async def receive(self, admission: Admission) -> AsyncIterator[Upload]:
@@ -121,12 +125,14 @@ class SubmitPhoto:
         self,
         upload: Upload,
         *,
+        admission: Admission | None = None,
         source: JobSource = JobSource.BOOTH,
         idempotency_key: str | None = None,
         trace_context: str | None = None,
     ) -> Submitted:
         """Check the image and make the job, or return the older job of the same Idempotency-Key.
 
+        `admission` are the terms where others have come to hold since the upload began.
         Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`, or
         `DeadlineExceeded` where receiving took all the time there was.
         """
@@ -134,16 +140,17 @@ class SubmitPhoto:
             raise InvalidRequest("The file is empty")
         info = await self._images.inspect(upload.writer.contents())
         file = await upload.writer.commit()
-        deadline = upload.admission.deadline
+        admission = admission or upload.admission
+        deadline = admission.deadline
         if self._clock.monotonic() >= deadline:
             raise DeadlineExceeded
         submitted = await self._jobs.submit(
             JobSubmission(
                 job_id=new_job_id(),
-                slot=upload.admission.slot,
+                slot=admission.slot,
                 payload=StoredImage(media_id=upload.media_id, file=file, info=info),
                 time_left=timedelta(seconds=deadline - upload.announced_at),
-                retention=upload.admission.settings.results.retention,
+                retention=admission.settings.results.retention,
                 source=source,
                 idempotency_key=idempotency_key,
                 trace_context=trace_context,

@@ -1,6 +1,6 @@
 """The installation's settings: one versioned document that administrators change at run time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -93,9 +93,17 @@ class Settings:
         return min(slot.size_limit_mb, self.ingest.max_upload_mb) * BYTES_PER_MB
 
 
-def validate_settings(settings: Settings) -> None:
-    """Raise `ValidationFailed` with every problem of the settings, or return."""
-    problems = [*_ingest_problems(settings.ingest), *_other_problems(settings)]
+def validate_settings(settings: Settings, *, providers: Collection[str], password: str | None = None) -> None:
+    """Raise `ValidationFailed` with every problem of the settings, or return.
+
+    `providers` are the names that a limit may be of; `password` is a new ingest password, where there is one.
+    """
+    problems = [
+        *_ingest_problems(settings.ingest),
+        *_other_problems(settings),
+        *_limit_problems(settings.limits, providers),
+        *(() if password is None else password_problems(password, "ingest.dslr_password")),
+    ]
     if problems:
         raise ValidationFailed(problems)
 
@@ -119,21 +127,21 @@ def _other_problems(settings: Settings) -> Iterator[Problem]:
     yield from out_of_range("results.gallery_size", settings.results.gallery_size, 1, 100)
     yield from out_of_range("cleanup.interval_sec", settings.cleanup.interval_sec, 1, 3_600)
     yield from out_of_range("limits.per_slot", settings.limits.per_slot, 1, MAX_CONCURRENCY)
+
+
+def _limit_problems(limits: LimitSettings, providers: Collection[str]) -> Iterator[Problem]:
     for name in ("per_provider", "quota_per_minute", "quota_per_day"):
-        limits: Mapping[str, int] = getattr(settings.limits, name)
-        for provider, value in limits.items():
-            yield from out_of_range(f"limits.{name}.{provider}", value, 1, 10_000_000)
+        by_provider: Mapping[str, int] = getattr(limits, name)
+        for provider, value in by_provider.items():
+            path = f"limits.{name}.{provider}"
+            if provider not in providers:
+                message = f"must be one of {', '.join(sorted(providers))}"
+                yield Problem(field=path, code="unknown", message=message)
+            yield from out_of_range(path, value, 1, 10_000_000)
 
 
-def validate_password(password: str, *, path: str = "ingest.dslr_password") -> None:
-    """Raise `ValidationFailed` where `password` cannot be an ingest password."""
+def password_problems(password: str, path: str) -> Iterator[Problem]:
+    """Yield what is wrong with an ingest password, found at `path`."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise ValidationFailed(
-            [
-                Problem(
-                    field=path,
-                    code="out_of_range",
-                    message=f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters",
-                )
-            ]
-        )
+        message = f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters"
+        yield Problem(field=path, code="out_of_range", message=message)

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from photochanger.domain.media import MediaId, StoredImage
+
+MAX_TEMPLATE_NAME: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,14 @@ from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
 from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
+from photochanger.application.administer_jobs import CancelJob, CleanSlot
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import AttemptReport, CallProviders
+from photochanger.application.check_slot import CheckSlot
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.edit_settings import EditSettings
+from photochanger.application.edit_slot import EditSlot
+from photochanger.application.galleries import ShowGallery
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import (
     ImageEditor,
@@ -47,12 +52,16 @@ from photochanger.application.ports import (
 from photochanger.application.process_job import ProcessJob
 from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
+from photochanger.application.register_media import RegisterMedia
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.signal_hub import SignalHub
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
+from photochanger.application.templates import Templates
+from photochanger.application.try_slot import TrySlot
 from photochanger.application.worker import Worker
 from photochanger.domain.errors import Problem, ValidationFailed
+from photochanger.domain.operation import ProviderCatalogue
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.image_providers import find_providers
 from photochanger.entrypoints.readiness import Readiness
@@ -76,6 +85,10 @@ def _observe_providers(
         for name, provider in found.items()
     }
     return wrapped.get
+
+
+def _catalogue(found: Mapping[str, ImageProvider]) -> ProviderCatalogue:
+    return {name: provider.description for name, provider in found.items()}
 
 
 def _observed(port: Any, adapter: _Port, tracing: Tracing, metrics: Metrics) -> _Port:
@@ -170,6 +183,7 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
+    catalogue = providers.Singleton(_catalogue, found_providers)
     image_providers = providers.Singleton(_observe_providers, found_providers, tracing, metrics)
 
     configuration = providers.Singleton(
@@ -227,10 +241,40 @@ class Container(containers.DeclarativeContainer):
         concurrency=environment.provided.workers,
     )
 
+    check_slot = providers.Singleton(CheckSlot, catalogue=catalogue, templates=templates)
+    edit_slot = providers.Singleton(
+        EditSlot, slots=slots, settings=settings, jobs=jobs, check_slot=check_slot, hasher=hasher
+    )
+    edit_settings = providers.Singleton(
+        EditSettings, settings=settings, hasher=hasher, clock=clock, providers=catalogue
+    )
+    try_slot = providers.Singleton(TrySlot, configuration=configuration, check_slot=check_slot)
+    manage_templates = providers.Singleton(
+        Templates, templates=templates, slots=slots, registry=registry, store=store, images=images
+    )
+    register_media = providers.Singleton(
+        RegisterMedia,
+        registry=registry,
+        store=store,
+        images=images,
+        jobs=jobs,
+        audit=audit,
+        configuration=configuration,
+    )
+    cancel_job = providers.Singleton(CancelJob, jobs)
+    clean_slot = providers.Singleton(CleanSlot, jobs)
+    show_gallery = providers.Singleton(ShowGallery, history=history, configuration=configuration)
+
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics
     )
-    readiness = providers.Singleton(Readiness, settings=settings, store=store)
+    readiness = providers.Singleton(
+        Readiness,
+        settings=settings,
+        store=store,
+        catalogue=catalogue,
+        paused=call_providers.provided.paused,
+    )
     first_start = providers.Singleton(
         FirstStart, environment=environment, settings=settings, slots=slots, hasher=hasher
     )

@@ -1,10 +1,12 @@
 """Whether this process can take a photo now."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from photochanger.application.ports import MediaStore, SettingsRepository
+from photochanger.domain.breaker import Target
 from photochanger.domain.errors import PhotoChangerError
+from photochanger.domain.operation import ProviderCatalogue
 
 PATIENCE_SEC = 2.0
 
@@ -12,9 +14,18 @@ PATIENCE_SEC = 2.0
 class Readiness:
     """Tells the load balancer whether to send photos here: not while shutting down, nor without stores."""
 
-    def __init__(self, *, settings: SettingsRepository, store: MediaStore) -> None:
+    def __init__(
+        self,
+        *,
+        settings: SettingsRepository,
+        store: MediaStore,
+        catalogue: ProviderCatalogue,
+        paused: Callable[[], Collection[Target]],
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._catalogue = catalogue
+        self._paused = paused
         self._shutting_down = False
 
     @property
@@ -40,3 +51,16 @@ class Readiness:
         except (PhotoChangerError, OSError):
             found.append("media")
         return found
+
+    def providers(self) -> Mapping[str, str]:
+        """Return each image provider's condition: `ok`, `not_configured`, or `paused` while calls fail.
+
+        Known from the calls of this process; nobody is asked.
+        """
+        paused = {provider for provider, _ in self._paused()}
+        return {
+            name: "not_configured"
+            if not description.is_configured
+            else ("paused" if name in paused else "ok")
+            for name, description in sorted(self._catalogue.items())
+        }

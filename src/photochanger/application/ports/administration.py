@@ -1,4 +1,4 @@
-"""The ports to what only administrators see: accounts, sessions, the audit log, lists and statistics of jobs."""
+"""The ports to what only administrators see: accounts, sessions, the audit log, lists and counts of jobs."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence

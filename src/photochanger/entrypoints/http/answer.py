@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import msgspec
+import structlog
 
-from photochanger.application.await_outcome import error_of
-from photochanger.application.ports import JobReading
+from photochanger.application.await_outcome import AwaitOutcome, error_of
+from photochanger.application.ports import JobReading, Submitted
 from photochanger.application.results import OpenedResult, OpenResult, opened
-from photochanger.domain.errors import PhotoChangerError
+from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
+from photochanger.domain.job import JobId
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.http.errors import JobFailed
+from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.intake import Inline
 from photochanger.entrypoints.http.links import ResultLinks, result_path
@@ -33,23 +36,37 @@ _SHOWN: Final[Mapping[Inline, MediaKind | None]] = {
 
 
 class BoothAnswer:
-    """Answers one request with the outcome of its job; raises `JobFailed` where there is no picture."""
+    """Holds requests until their jobs are final, and answers with the pictures."""
 
-    def __init__(self, request: AnyRequest, open_result: OpenResult, links: ResultLinks) -> None:
-        self._request = request
+    def __init__(self, *, await_outcome: AwaitOutcome, open_result: OpenResult, links: ResultLinks) -> None:
+        self._await_outcome = await_outcome
         self._open_result = open_result
         self._links = links
 
-    async def __call__(self, reading: JobReading, *, replayed: bool, inline: Inline) -> StreamedResponse:
-        """Return the answer to a job that is final."""
+    async def __call__(
+        self, request: AnyRequest, submitted: Submitted, *, deadline: float, inline: Inline, as_json: bool
+    ) -> StreamedResponse:
+        """Return the answer to the request that made the job; `deadline` is monotonic, in seconds.
+
+        Raises `JobFailed` where there is no picture, and `ClientGone` where nobody waits any more.
+        """
+        job_id = submitted.reading.job.job_id
+        structlog.contextvars.bind_contextvars(job_id=job_id)
+        reading = await while_connected(self._outcome(job_id, deadline), request.receive)
         if error := error_of(reading.job):
             raise JobFailed.of(reading.job, error)
         try:
-            if self._prefers_json():
-                return await self._json(reading, replayed=replayed, shown=_SHOWN[inline])
-            return await self._picture(opened(reading), replayed=replayed)
+            if as_json:
+                return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
+            return await self._picture(opened(reading), replayed=submitted.replayed)
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
+
+    async def _outcome(self, job_id: JobId, deadline: float) -> JobReading:
+        try:
+            return await self._await_outcome(job_id, deadline=deadline)
+        except DeadlineExceeded as error:
+            raise JobFailed(error, job_id, failure_reason=None) from error
 
     async def _picture(self, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
         headers = self._headers(result, replayed=replayed) | {
@@ -84,8 +101,10 @@ class BoothAnswer:
         }
         return headers | ({"Idempotent-Replayed": "true"} if replayed else {})
 
-    def _prefers_json(self) -> bool:
-        return self._request.accept.best_match(["image/jpeg", "image/png", "image/webp", JSON]) == JSON
+
+def prefers_json(request: AnyRequest) -> bool:
+    """Say whether the caller wants JSON rather than an image."""
+    return request.accept.best_match(["image/jpeg", "image/png", "image/webp", JSON]) == JSON
 
 
 async def _just(document: bytes) -> AsyncIterator[bytes]:

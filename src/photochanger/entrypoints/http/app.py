@@ -1,7 +1,7 @@
 """The HTTP application, put together."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -16,12 +16,21 @@ from photochanger.application.provider_links import OpenLink
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.entrypoints.http.access import Access
+from photochanger.entrypoints.http.administration import (
+    HANDLERS,
+    Administration,
+    dependencies,
+    from_container,
+)
+from photochanger.entrypoints.http.answer import BoothAnswer
 from photochanger.entrypoints.http.arrival import ArrivalTime
+from photochanger.entrypoints.http.authorization import CheckPermission
 from photochanger.entrypoints.http.documentation import document, documentation, openapi_json
 from photochanger.entrypoints.http.errors import EXCEPTION_HANDLERS
+from photochanger.entrypoints.http.gallery import gallery
 from photochanger.entrypoints.http.guard import Guard
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.health import livez, metrics, readyz
+from photochanger.entrypoints.http.health import healthz, livez, metrics, readyz
 from photochanger.entrypoints.http.ingest import INGEST_TEMPLATES, ingest
 from photochanger.entrypoints.http.intake import PhotoIntake
 from photochanger.entrypoints.http.jobs import job
@@ -32,7 +41,7 @@ from photochanger.entrypoints.http.results import preview, result
 from photochanger.entrypoints.readiness import Readiness
 
 
-class Providers(Protocol):
+class Providers(Administration, Protocol):
     """What the HTTP door takes from the container: a provider for each."""
 
     @property
@@ -68,13 +77,17 @@ def create_app(container: Providers) -> Litestar:
             preview,
             media,
             job,
+            gallery,
+            *HANDLERS,
             livez,
             readyz,
+            healthz,
             metrics,
             openapi_json,
             documentation,
         ],
-        dependencies=_dependencies(container),
+        dependencies={**_dependencies(container), **dependencies(container)},
+        guards=[CheckPermission(container.authenticate)],
         exception_handlers=dict(EXCEPTION_HANDLERS),
         openapi_config=None,
         logging_config=None,
@@ -82,11 +95,6 @@ def create_app(container: Providers) -> Litestar:
     document(app)
     app.asgi_handler = _edge(app, container)
     return app
-
-
-def from_container(provider: Callable[..., Any]) -> Provide:
-    """Return a dependency that asks the container each time; it refuses its providers as they are."""
-    return Provide(lambda: provider(), sync_to_thread=False)  # noqa: PLW0108 -- Litestar reads the signature
 
 
 def _dependencies(container: Providers) -> dict[str, Provide]:
@@ -98,10 +106,15 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
     def result_links(request: AnyRequest) -> ResultLinks:
         return ResultLinks.for_request(request, container.public_base_url())
 
+    def booth_answer(result_links: ResultLinks) -> BoothAnswer:
+        return BoothAnswer(
+            await_outcome=container.await_outcome(), open_result=container.open_result(), links=result_links
+        )
+
     return {
         "submit_photo": from_container(container.submit_photo),
         "photo_intake": from_container(photo_intake),
-        "await_outcome": from_container(container.await_outcome),
+        "booth_answer": Provide(booth_answer, sync_to_thread=False),
         "open_result": from_container(container.open_result),
         "open_link": from_container(container.open_link),
         "read_job": from_container(container.read_job),

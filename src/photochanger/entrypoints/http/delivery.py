@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from litestar import HttpMethod
 from litestar.types import ASGIApp
 
-from photochanger.domain.errors import Gone
+from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.image import ImageType
 from photochanger.entrypoints.http.conditions import (
     NO_RANGE,
@@ -31,7 +31,7 @@ class Deliverable:
     validators: Validators
     headers: Mapping[str, str]
     read: Callable[[int, int], AsyncIterator[bytes]]
-    gone: type[Gone]
+    gone: type[PhotoChangerError]
 
 
 async def delivered(request: AnyRequest, file: Deliverable) -> ASGIApp:

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -19,6 +20,8 @@ from litestar.response import Response
 
 from photochanger import __version__
 from photochanger.domain.errors import PhotoChangerError, error_classes
+from photochanger.entrypoints.http.authorization import BEARER, open_to_anybody
+from photochanger.entrypoints.http.endpoints import DOCUMENT, FORM, MENTIONED, QUERY
 from photochanger.entrypoints.http.errors import status_of
 from photochanger.entrypoints.http.heads import AnyRequest
 
@@ -29,7 +32,7 @@ _DESCRIPTION: Final = (
 )
 
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=True)
+@get("/openapi.json", include_in_schema=False, sync_to_thread=True, **open_to_anybody)
 def openapi_json(request: AnyRequest) -> Response[bytes]:
     """Return the API's description. It is made once, off the event loop: it takes a tenth of a second."""
     state = request.app.state
@@ -38,7 +41,7 @@ def openapi_json(request: AnyRequest) -> Response[bytes]:
     return Response(state.openapi, media_type=MediaType.JSON)
 
 
-@get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+@get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False, **open_to_anybody)
 def documentation() -> Response[str]:
     """Return a page that shows the description; it needs nothing from anywhere else."""
     page, policy = _page()
@@ -62,9 +65,52 @@ def document(app: Litestar) -> None:
 def openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the API's description; the same one each time, although the framework's order varies."""
     schema = app.openapi_schema.to_schema()
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            operations = schema["paths"].get(route.path_format, {})
+            for method in handler.http_methods & {method.upper() for method in operations}:
+                _describe_input(operations[method.lower()], handler.opt, schema["components"]["schemas"])
+    schema["components"]["securitySchemes"] = {
+        BEARER: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "From `POST /api/login`",
+        }
+    }
     schema["paths"] = dict(sorted(schema["paths"].items()))
     schema["components"]["schemas"] = dict(sorted(schema["components"]["schemas"].items()))
     return schema
+
+
+def _describe_input(operation: dict[str, Any], declared: Mapping[str, Any], schemas: dict[str, Any]) -> None:
+    """Add what an endpoint reads, from the structs that it is read as (`endpoints.endpoint`)."""
+    for struct in (declared.get(DOCUMENT), *declared.get(MENTIONED, ())):
+        if struct is not None:
+            schemas |= _schemas_of(struct)
+    if DOCUMENT in declared:
+        body = {"$ref": f"#/components/schemas/{declared[DOCUMENT].__name__}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if FORM in declared:
+        content = {"multipart/form-data": {"schema": dict(declared[FORM])}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if QUERY in declared:
+        properties = _schemas_of(declared[QUERY])[declared[QUERY].__name__]["properties"]
+        operation.setdefault("parameters", []).extend(
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema.pop("description", ""),
+                "schema": schema,
+            }
+            for name, schema in properties.items()
+        )
+
+
+def _schemas_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components([struct], ref_template="#/components/schemas/{name}")
+    return dict(schemas)
 
 
 def openapi_yaml(app: Litestar) -> str:

@@ -1,6 +1,7 @@
 """Errors as answers: one table of statuses, one shape (RFC 9457), for everything that goes wrong."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from math import ceil
 from typing import Any, Final
@@ -15,18 +16,23 @@ from photochanger.domain.errors import (
     CallerError,
     Conflict,
     DeadlineExceeded,
+    Forbidden,
     Gone,
     IdempotencyKeyReused,
     InternalError,
+    InvalidCredentials,
     InvalidImage,
     InvalidPassword,
     InvalidRequest,
+    NotAuthenticated,
     NotFound,
     PayloadTooLarge,
     PhotoChangerError,
     Problem,
     ProviderFault,
     ProviderQuotaExhausted,
+    TemplateInUse,
+    TooManyAttempts,
     Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
@@ -67,6 +73,10 @@ class RangeNotSatisfiable(CallerError):
 STATUS_OF: Final[Mapping[type[PhotoChangerError], HTTPStatus]] = {
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     InvalidPassword: HTTPStatus.UNAUTHORIZED,
+    NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    InvalidCredentials: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Conflict: HTTPStatus.CONFLICT,
@@ -117,6 +127,7 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
     failure_reason: str | None = None
     retry_after_sec: int | None = None
     errors: Sequence[Problem] = ()
+    slot_ids: Sequence[str] = ()
 
 
 def status_of(error: type[PhotoChangerError]) -> HTTPStatus:
@@ -129,17 +140,33 @@ def describe(
 ) -> ProblemDetails:
     """Return what the caller is told of `error`."""
     title = title_of(type(error), language)
+    problems = _problems_of(error, language)
     return ProblemDetails(
         type=f"/docs#{error.code}",
         title=title,
         status=status or status_of(type(error)),
-        detail=title if error.message == error.title else sentence(error.message, language),
+        detail=_detail(error, problems, language),
         code=error.code,
         job_id=about.job_id if about else None,
         failure_reason=about.failure_reason if about else None,
         retry_after_sec=None if error.retry_after_sec is None else ceil(error.retry_after_sec),
-        errors=error.problems if isinstance(error, ValidationFailed) else (),
+        errors=problems,
+        slot_ids=error.slot_ids if isinstance(error, TemplateInUse) else (),
     )
+
+
+def _detail(error: PhotoChangerError, problems: Sequence[Problem], language: Language) -> str:
+    if problems:
+        return "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
+    if error.message == error.title:
+        return title_of(type(error), language)
+    return sentence(error.message, language)
+
+
+def _problems_of(error: PhotoChangerError, language: Language) -> Sequence[Problem]:
+    if not isinstance(error, ValidationFailed):
+        return ()
+    return [replace(problem, message=sentence(problem.message, language)) for problem in error.problems]
 
 
 def problem_response(
@@ -162,10 +189,15 @@ def problem_response(
     )
 
 
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="photochanger"'}
+"""Required with 401 (RFC 9110, 11.6.1), in the form of RFC 6750."""
+
+
 def _on_domain_error(request: AnyRequest, error: PhotoChangerError) -> Response[bytes]:
     if isinstance(error, InternalError):
         return _on_unexpected(request, error)
-    return problem_response(request.scope, error)
+    headers = _CHALLENGE if isinstance(error, NotAuthenticated) else None
+    return problem_response(request.scope, error, headers=headers)
 
 
 def _on_job_failed(request: AnyRequest, failed: JobFailed) -> Response[bytes]:

@@ -5,15 +5,24 @@ from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.response import Response
 
+from photochanger import __version__
 from photochanger.adapters.telemetry.metrics import Metrics
-from photochanger.entrypoints.http.operations import READINESS_RESPONSES, Described
-from photochanger.entrypoints.http.schemas import Health
+from photochanger.entrypoints.http.authorization import open_to_anybody
+from photochanger.entrypoints.http.operations import HEALTH_RESPONSES, READINESS_RESPONSES, Described
+from photochanger.entrypoints.http.schemas import Health, HealthChecks, HealthReport
 from photochanger.entrypoints.readiness import Readiness
 
 _NO_STORE = CacheControlHeader(no_store=True)
 
 
-@get("/livez", cache_control=_NO_STORE, tags=["operations"], summary="Liveness", operation_class=Described)
+@get(
+    "/livez",
+    cache_control=_NO_STORE,
+    tags=["operations"],
+    summary="Liveness",
+    operation_class=Described,
+    **open_to_anybody,
+)
 async def livez() -> Health:
     """Say that the process runs and its event loop turns."""
     return Health(status="ok")
@@ -25,6 +34,7 @@ async def livez() -> Health:
     tags=["operations"],
     summary="Readiness",
     operation_class=Described,
+    **open_to_anybody,
     responses=READINESS_RESPONSES,
 )
 async def readyz(readiness: NamedDependency[Readiness]) -> Response[Health]:
@@ -35,12 +45,34 @@ async def readyz(readiness: NamedDependency[Readiness]) -> Response[Health]:
 
 
 @get(
+    "/healthz",
+    cache_control=_NO_STORE,
+    tags=["operations"],
+    summary="Health",
+    operation_class=Described,
+    **open_to_anybody,
+    responses=HEALTH_RESPONSES,
+)
+async def healthz(readiness: NamedDependency[Readiness]) -> Response[HealthReport]:
+    """Say how each part is. A provider that is down is told, and does not make the service unhealthy."""
+    problems = await readiness.problems()
+    database, media = ("unavailable" if part in problems else "ok" for part in ("database", "media"))
+    report = HealthReport(
+        status="ok" if database == media == "ok" else "unavailable",
+        checks=HealthChecks(database=database, media=media, providers=dict(readiness.providers())),
+        version=__version__,
+    )
+    return Response(report, status_code=200 if report.status == "ok" else 503)
+
+
+@get(
     "/metrics",
     cache_control=_NO_STORE,
     media_type=MediaType.TEXT,
     tags=["operations"],
     summary="Metrics",
     operation_class=Described,
+    **open_to_anybody,
 )
 async def metrics(metrics_registry: NamedDependency[Metrics]) -> Response[bytes]:
     """Return the metrics in Prometheus' text format."""

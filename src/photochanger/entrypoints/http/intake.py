@@ -6,38 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
-from litestar.types import Receive, Scope
+from litestar.types import Scope
 
 from photochanger.adapters.telemetry.tracing import current_traceparent
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Submitted
 from photochanger.application.submit_photo import Admission, SubmitPhoto, Upload
-from photochanger.domain.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-)
-from photochanger.entrypoints.http.bodies import next_chunk
-from photochanger.entrypoints.http.heads import (
-    AnyRequest,
-    first_header,
-    header_values,
-    only_header,
-    only_query,
-)
-from photochanger.entrypoints.http.multipart import (
-    FORM_OVERHEAD_BYTES,
-    Field,
-    PhotoBegins,
-    PhotoForm,
-    boundary_of,
-)
-
-BODY_IDLE_SEC: Final = 10.0
-"""How long a body may pause. A longer pause is answered with 400 `invalid_request`."""
+from photochanger.domain.errors import DeadlineExceeded, InvalidRequest
+from photochanger.entrypoints.http.forms import form_events
+from photochanger.entrypoints.http.heads import AnyRequest, only_header, only_query
+from photochanger.entrypoints.http.multipart import Field, PhotoBegins
 
 _KEY = re.compile(rb"[ -~]{1,255}")
 
@@ -79,24 +58,20 @@ class PhotoIntake:
         gate = _PasswordGate(self._check_password, admission)
         await gate.show(_password_in(scope))
         idempotency_key = _idempotency_key_in(scope)
-        inline_in_query = _inline(only_query(scope, "inline"))
+        inline_in_query = inline_of(only_query(scope, "inline"))
         inline_in_form = None
-        form = PhotoForm(_boundary_in(scope))
-        _check_length(scope, admission)
         async with AsyncExitStack() as stack:
             upload = None
-            async for chunk in _body(request.receive):
-                for event in form.feed(chunk):
-                    match event:
-                        case PhotoBegins():
-                            upload = await stack.enter_async_context(self._submit_photo.receive(admission))
-                        case Field(name="password"):
-                            await gate.show(event.value)
-                        case Field(name="inline"):
-                            inline_in_form = _inline(event.value)
-                        case bytes() if upload is not None:
-                            await upload.write(event)
-            form.close()
+            async for event in form_events(request, limit_bytes=admission.limit_bytes):
+                match event:
+                    case PhotoBegins():
+                        upload = await stack.enter_async_context(self._submit_photo.receive(admission))
+                    case Field(name="password"):
+                        await gate.show(event.value)
+                    case Field(name="inline"):
+                        inline_in_form = inline_of(event.value)
+                    case bytes() if upload is not None:
+                        await upload.write(event)
             await gate.pass_through()
             submitted = await self._submit(upload, idempotency_key)
         return Received(submitted=submitted, inline=inline_in_query or inline_in_form or Inline.TRUE)
@@ -145,24 +120,13 @@ async def ended_at(deadline: float) -> AsyncIterator[None]:
         raise
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout(BODY_IDLE_SEC):
-                chunk, more = await next_chunk(receive)
-        except TimeoutError as error:
-            raise InvalidRequest("The body stopped arriving") from error
-        if chunk:
-            yield chunk
-
-
 def _password_in(scope: Scope) -> bytes | None:
     in_header = only_header(scope, b"x-ingest-password")
     return in_header if in_header is not None else only_query(scope, "key")
 
 
-def _inline(wish: bytes | None) -> Inline | None:
+def inline_of(wish: bytes | None) -> Inline | None:
+    """Return a caller's wish; raises `InvalidRequest` for what is none."""
     if wish is None:
         return None
     try:
@@ -178,16 +142,3 @@ def _idempotency_key_in(scope: Scope) -> str | None:
     if not _KEY.fullmatch(key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters")
     return key.decode("ascii")
-
-
-def _boundary_in(scope: Scope) -> str:
-    if any(value.lower() != b"identity" for value in header_values(scope, b"content-encoding")):
-        raise UnsupportedMediaType("The body must not be encoded")
-    return boundary_of((only_header(scope, b"content-type") or b"").decode("latin-1"))
-
-
-def _check_length(scope: Scope, admission: Admission) -> None:
-    """Refuse at once what says of itself that it is too long."""
-    length = first_header(scope, b"content-length")
-    if length is not None and int(length) > admission.limit_bytes + FORM_OVERHEAD_BYTES:
-        raise PayloadTooLarge(admission.limit_bytes)

@@ -1,8 +1,9 @@
-"""The public addresses of a job's result."""
+"""The public addresses of this installation."""
 
 from dataclasses import dataclass
 
 from photochanger.domain.job import JobId
+from photochanger.domain.slot import SlotId
 from photochanger.entrypoints.http.heads import AnyRequest
 
 
@@ -24,6 +25,14 @@ class ResultLinks:
     def preview(self, job_id: JobId) -> str:
         """Return where its preview is."""
         return f"{self.result(job_id)}/preview"
+
+    def ingest(self, slot_id: SlotId) -> str:
+        """Return where a booth sends its photos to."""
+        return f"{self.base}/ingest/{slot_id}"
+
+    def at(self, path: str) -> str:
+        """Return the address of a path of ours."""
+        return self.base + path
 
 
 def result_path(job_id: JobId) -> str:

@@ -21,8 +21,11 @@ class Language(StrEnum):
 
 RUSSIAN_TITLES: Final[Mapping[str, str]] = {
     "database_unavailable": "База данных недоступна",
+    "forbidden": "Этой учётной записи такое действие не разрешено",
+    "gallery_disabled": "У этого слота нет открытой галереи",
     "idempotency_key_reused": "Этот Idempotency-Key уже использован для другой фотографии",
     "internal_error": "Внутренняя ошибка PhotoChanger",
+    "invalid_credentials": "Неверное имя пользователя или пароль",
     "invalid_image": "Изображение повреждено или превышает ограничения",
     "invalid_password": "Пароль приёма не указан или неверен",
     "invalid_request": "Не удалось разобрать запрос",
@@ -31,6 +34,7 @@ RUSSIAN_TITLES: Final[Mapping[str, str]] = {
     "media_expired": "Срок действия ссылки истёк",
     "media_not_found": "Такого файла нет",
     "method_not_allowed": "Этот метод здесь не поддерживается",
+    "not_authenticated": "Войдите в систему",
     "not_found": "По этому адресу ничего нет",
     "overloaded": "Слишком много работы в очереди",
     "payload_too_large": "Файл слишком большой",
@@ -46,8 +50,11 @@ RUSSIAN_TITLES: Final[Mapping[str, str]] = {
     "slot_disabled": "Слот выключен",
     "slot_not_found": "Такого слота нет",
     "storage_unavailable": "Хранилище файлов недоступно",
+    "template_in_use": "Шаблон используется",
     "template_not_found": "Такого шаблона нет",
     "timeout": "Изображение не было готово вовремя",
+    "token_expired": "Срок действия входа истёк",
+    "too_many_attempts": "Слишком много неудачных попыток входа",
     "unsupported_media_type": "Принимаются только изображения JPEG, PNG и WebP",
     "validation_failed": "Настройки содержат ошибки",
     "version_conflict": "Кто-то уже изменил эти данные",
@@ -92,6 +99,60 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
         "Слишком много заголовков или они слишком велики"
     ),
     "The URL is too long": "Слишком длинный адрес",
+    "The text holds characters that cannot be stored": "Текст содержит символы, которые нельзя сохранить",
+    "The body is not valid JSON": "Тело запроса не является правильным JSON",
+    "The body must be application/json": "Тело запроса должно быть в формате application/json",
+    "The form has no file: send it as file": "В форме нет файла: передайте его в поле file",
+    "A field of the form is not valid UTF-8": "Поле формы не является корректным текстом UTF-8",
+    "The permission {permission} is needed": "Нужно право {permission}",
+    "The template is in use by {slots:list}": "Шаблон используется: {slots}",
+    "must be given": "нужно указать",
+    "must be given at most once": "можно указать только один раз",
+    "there is no such field": "такого поля нет",
+    "there is no such slot": "такого слота нет",
+    "there is no such template": "такого шаблона нет",
+    "is not a cursor of ours": "это не наша ссылка на страницу",
+    "is not written as it should be": "записано неправильно",
+    "is bound twice": "указано дважды",
+    "must not hold NUL characters": "не должно содержать символов NUL",
+    "must differ from the slot's own call": "должно отличаться от основного вызова слота",
+    "must be later than from": "должно быть позже, чем from",
+    "must be a string": "должно быть строкой",
+    "must be a string or null": "должно быть строкой или null",
+    "must be a whole number": "должно быть целым числом",
+    "must be a whole number or null": "должно быть целым числом или null",
+    "must be a number": "должно быть числом",
+    "must be true or false": "должно быть true или false",
+    "must be a list": "должно быть списком",
+    "must be a list of strings": "должно быть списком строк",
+    "must be an object": "должно быть объектом",
+    "must be an object or null": "должно быть объектом или null",
+    "must have {least} to {most} characters": "должно содержать от {least} до {most} символов",
+    "must have {least} to {most} printable characters": (
+        "должно содержать от {least} до {most} печатных символов"
+    ),
+    "must have at most {most} characters": "должно содержать не больше {most} символов",
+    "must have at least {least} characters": "должно содержать не меньше {least} символов",
+    "must be between {least} and {most}": "должно быть от {least} до {most}",
+    "must be at least {least}": "должно быть не меньше {least}",
+    "must be at least {least} for {provider:list}": "для {provider} должно быть не меньше {least}",
+    "must be at most {most}": "должно быть не больше {most}",
+    "length must be at least {least}": "длина должна быть не меньше {least}",
+    "length must be at most {most}": "длина должна быть не больше {most}",
+    "value must be at least {least}": "значение должно быть не меньше {least}",
+    "value must be at most {most}": "значение должно быть не больше {most}",
+    "number of items must be at least {least}": "элементов должно быть не меньше {least}",
+    "number of items must be at most {most}": "элементов должно быть не больше {most}",
+    "must be one of {choices:list}": "должно быть одним из: {choices}",
+    "needs a template as {role}": "нужен шаблон в роли {role}",
+    "{operation} has no such parameter": "у {operation} нет такого параметра",
+    "{operation} has no such role": "у {operation} нет такой роли",
+    "has {size} MB; {provider:list} takes {limit} MB of templates at most": (
+        "{size} МБ; {provider} принимает шаблонов не больше {limit} МБ"
+    ),
+    "must be longer: the period would have more than {most} buckets": (
+        "должно быть длиннее: в периоде было бы больше {most} интервалов"
+    ),
 }
 
 
@@ -127,7 +188,9 @@ def sentence(text: str, language: Language) -> str:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^ ;]+)", re.escape(template)))
+    """Return what recognises a sentence; `{name}` stands for one word, `{name:list}` for several."""
+    words = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^ ;]+)", re.escape(template))
+    return re.compile(re.sub(r"\\\{(\w+):list\\\}", r"(?P<\1>[^;]+?)", words))
 
 
 _PATTERNS: Final = tuple((_pattern(english), russian) for english, russian in RUSSIAN_SENTENCES.items())

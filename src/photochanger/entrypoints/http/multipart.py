@@ -5,7 +5,7 @@ type, charset and transfer encoding are ignored. All other parts are small field
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +22,7 @@ from photochanger.domain.errors import InvalidRequest, PayloadTooLarge, Unsuppor
 
 PHOTO_FIELDS: Final = frozenset({"fileToUpload", "file", "image", "photo"})
 SINGLE_FIELDS: Final = frozenset({"password", "inline"})
-"""The fields that mean something to us, and so must not contradict themselves."""
+"""The fields of a booth's form that mean something to us, and so must not contradict themselves."""
 
 MAX_FIELDS: Final = 64
 MAX_FIELD_BYTES: Final = 4 * 1024
@@ -72,10 +72,19 @@ def boundary_of(content_type: str) -> str:
 class PhotoForm:
     """Reads one form. Feed it every chunk of the body, consume all events of each, and `close` it.
 
+    Of `single_fields` there may be one each; any other field may come several times.
     Raises `InvalidRequest` for what is broken, ambiguous or incomplete, and `PayloadTooLarge`.
     """
 
-    def __init__(self, boundary: str) -> None:
+    def __init__(
+        self,
+        boundary: str,
+        *,
+        single_fields: Collection[str] = SINGLE_FIELDS,
+        max_field_bytes: int = MAX_FIELD_BYTES,
+    ) -> None:
+        self._single_fields = single_fields
+        self._max_field_bytes = max_field_bytes
         self._parser = PushMultipartParser(
             boundary, max_header_size=MAX_PART_HEADER_BYTES, max_header_count=MAX_PART_HEADERS
         )
@@ -121,19 +130,18 @@ class PhotoForm:
     def _begin_field(self, name: str) -> None:
         self._fields += 1
         if self._fields > MAX_FIELDS:
-            limit_bytes = MAX_FIELDS * MAX_FIELD_BYTES
+            limit_bytes = MAX_FIELDS * self._max_field_bytes
             raise PayloadTooLarge(limit_bytes, f"The form has more than {MAX_FIELDS} fields")
-        if name in SINGLE_FIELDS and name in self._seen:
+        if name in self._single_fields and name in self._seen:
             raise InvalidRequest(f"The form has more than one {name}")
         self._seen.add(name)
         self._field = (name, bytearray())
 
     def _extend(self, _name: str, value: bytearray, more: bytes) -> None:
         value += more
-        if len(value) > MAX_FIELD_BYTES:
-            raise PayloadTooLarge(
-                MAX_FIELD_BYTES, f"A field of the form is larger than {MAX_FIELD_BYTES} bytes"
-            )
+        limit_bytes = self._max_field_bytes
+        if len(value) > limit_bytes:
+            raise PayloadTooLarge(limit_bytes, f"A field of the form is larger than {limit_bytes} bytes")
 
     def _end(self) -> Iterator[Field]:
         if self._field is not None:

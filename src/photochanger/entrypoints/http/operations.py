@@ -31,7 +31,6 @@ from photochanger.domain.errors import (
     InvalidPassword,
     InvalidRequest,
     JobFinalized,
-    JobNotFound,
     MediaExpired,
     MediaNotFound,
     Overloaded,
@@ -48,6 +47,7 @@ from photochanger.domain.errors import (
     SlotDisabled,
     SlotNotFound,
     StorageUnavailable,
+    TooManyAttempts,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -63,7 +63,7 @@ from photochanger.entrypoints.http.errors import (
 )
 from photochanger.entrypoints.http.messages import Language
 from photochanger.entrypoints.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS
-from photochanger.entrypoints.http.schemas import Health, PhotoOutcome
+from photochanger.entrypoints.http.schemas import Health, HealthReport, PhotoOutcome
 
 EXAMPLE_JOB: Final = JobId("0f2d6a1f8c7b4e5aa9d3c1b2e4f60718")
 _EXAMPLE_LIMIT: Final = 50_000_000
@@ -116,7 +116,6 @@ LINK_ERRORS: Final = (
     StorageUnavailable,
     DatabaseUnavailable,
 )
-JOB_ERRORS: Final = (JobNotFound, InternalError, DatabaseUnavailable)
 
 
 def problems(errors: Sequence[type[PhotoChangerError]]) -> dict[int, ResponseSpec]:
@@ -175,6 +174,11 @@ _LINK_HEADERS: Final[_Headers] = {
     "Last-Modified": header("When the link was made"),
     "Cache-Control": header("`no-store`"),
 }
+_TEMPLATE_HEADERS: Final[_Headers] = {
+    **_FILE_HEADERS,
+    "Last-Modified": header("When the template was added"),
+    "Cache-Control": header("`private, no-cache`"),
+}
 _RETRY_AFTER: Final = {"Retry-After": header("Seconds until it is worth trying again", _NUMBER, example=5)}
 _COMMON_HEADERS: Final = {
     "X-Request-Id": header("The request's id in our log: the one that was sent, or a new one"),
@@ -207,12 +211,37 @@ def _forget_example_ids(response: OpenAPIResponse) -> None:
         } or None
 
 
-_RETRYABLE: Final = {str(int(status_of(Unavailable)))}
+_RETRYABLE: Final = {str(int(status_of(Unavailable))), str(int(status_of(TooManyAttempts)))}
 
 
 @dataclass
 class Described(_Described):
     """An operation with nothing of its own to add."""
+
+
+@dataclass
+class SlotOperation(_Described):
+    """A versioned record: its version is its entity tag."""
+
+    def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
+        """Describe the entity tag, and how it may be required."""
+        success = responses["200"]
+        success.headers = {"ETag": header("The version", example='"7"')}
+        if "409" in responses:
+            self.parameters = [*(self.parameters or []), _IF_MATCH]
+
+
+@dataclass
+class TestRunOperation(_Described):
+    """`POST /api/slots/{slot_id}/test-run`."""
+
+    __test__ = False
+
+    def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
+        """Describe the choice of what is inlined, and the answer."""
+        self.parameters = [*(self.parameters or []), _INLINE]
+        success = responses["200"]
+        success.headers = dict(_PICTURE_HEADERS)
 
 
 @dataclass
@@ -267,6 +296,13 @@ class LinkOperation(_FileOperation):
     file_headers = _LINK_HEADERS
 
 
+@dataclass
+class TemplateFileOperation(_FileOperation):
+    """`GET` of a template's bytes."""
+
+    file_headers = _TEMPLATE_HEADERS
+
+
 def _images() -> dict[str, OpenAPIMediaType]:
     return {image_type.value: OpenAPIMediaType(schema=_BINARY) for image_type in ImageType}
 
@@ -305,6 +341,14 @@ _FORM: Final = RequestBody(
     },
 )
 
+_INLINE: Final = Parameter(
+    "inline",
+    "query",
+    Schema(type=OpenAPIType.STRING, enum=["true", "preview", "false"], default="true"),
+    "What the JSON answer holds in `result_inline_base64`: the picture, its preview, or nothing",
+)
+_IF_MATCH: Final = Parameter("If-Match", "header", _TEXT, "The version that the document is meant for")
+
 _INGEST_PARAMETERS: Final = (
     Parameter(
         "slot_id",
@@ -314,12 +358,7 @@ _INGEST_PARAMETERS: Final = (
         required=True,
     ),
     Parameter("key", "query", _TEXT, "The ingest password, for clients that cannot send a field"),
-    Parameter(
-        "inline",
-        "query",
-        Schema(type=OpenAPIType.STRING, enum=["true", "preview", "false"], default="true"),
-        "What the JSON answer holds in `result_inline_base64`: the picture, its preview, or nothing",
-    ),
+    _INLINE,
     Parameter("X-Ingest-Password", "header", _TEXT, "The ingest password; wins over `key` and the field"),
     Parameter(
         "Idempotency-Key",
@@ -346,7 +385,11 @@ INGEST_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
 }
 RESULT_RESPONSES: Final = problems(RESULT_ERRORS)
 LINK_RESPONSES: Final = problems(LINK_ERRORS)
-JOB_RESPONSES: Final = problems(JOB_ERRORS)
+HEALTH_RESPONSES: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
+        HealthReport, generate_examples=False, description="The database or the media store fails"
+    )
+}
 READINESS_RESPONSES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
         Health, generate_examples=False, description="Not now, and why"

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from photochanger.application.results import OpenedResult, OpenResult
 from photochanger.domain.errors import ResultExpired
 from photochanger.domain.media import MediaKind
+from photochanger.entrypoints.http.authorization import open_to_anybody
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.heads import AnyRequest
@@ -29,6 +30,7 @@ _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
     summary="Get a result",
     operation_class=ResultOperation,
     responses=RESULT_RESPONSES,
+    **open_to_anybody,
 )
 async def result(
     request: AnyRequest,
@@ -48,6 +50,7 @@ async def result(
     summary="Get the preview of a result",
     operation_class=ResultOperation,
     responses=RESULT_RESPONSES,
+    **open_to_anybody,
 )
 async def preview(
     request: AnyRequest,

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from photochanger.application.ports import JobReading
 from photochanger.application.results import OpenedResult
 from photochanger.domain.job import Job, JobState
 from photochanger.entrypoints.http.links import ResultLinks
@@ -18,6 +17,11 @@ Timestamp = Annotated[
         examples=["2026-01-14T09:30:00.123Z"],
         extra_json_schema={"extra": {"format": "date-time"}},
     ),
+]
+
+
+Moment = Annotated[
+    datetime, Meta(tz=True, description="RFC 3339, with its zone", examples=["2026-01-14T09:30:00Z"])
 ]
 
 
@@ -79,9 +83,8 @@ class JobView(Struct, kw_only=True):
     result_source: str | None
 
     @classmethod
-    def of(cls, reading: JobReading, links: ResultLinks) -> "JobView":
+    def of(cls, job: Job, links: ResultLinks) -> "JobView":
         """Return what may be shown of a job."""
-        job = reading.job
         done = job.result is not None
         return cls(
             job_id=job.job_id,
@@ -102,11 +105,50 @@ class JobView(Struct, kw_only=True):
         )
 
 
+class ResultView(Struct, kw_only=True):
+    """A result that has not expired."""
+
+    job_id: str
+    result_url: str
+    preview_url: str
+    created_at: Timestamp
+    expires_at: Timestamp
+
+    @classmethod
+    def of(cls, job: Job, links: ResultLinks) -> "ResultView":
+        """Return where the result of a job is, and until when."""
+        if job.result_expires_at is None:
+            raise ValueError("the job has no result")
+        return cls(
+            job_id=job.job_id,
+            result_url=links.result(job.job_id),
+            preview_url=links.preview(job.job_id),
+            created_at=rfc3339(job.created_at),
+            expires_at=rfc3339(job.result_expires_at),
+        )
+
+
 class Health(Struct, kw_only=True):
     """Whether this process may be sent requests, and what stands in the way."""
 
     status: str
     problems: list[str] = []
+
+
+class HealthChecks(Struct, kw_only=True):
+    """The parts: `ok` or `unavailable`; of each provider `ok`, `not_configured` or `paused`."""
+
+    database: str
+    media: str
+    providers: dict[str, str]
+
+
+class HealthReport(Struct, kw_only=True):
+    """How the service is."""
+
+    status: str
+    checks: HealthChecks
+    version: str
 
 
 def _source(job: Job) -> str | None:

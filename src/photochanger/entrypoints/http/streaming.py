@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from litestar.types import Receive, Scope, Send
 
-from photochanger.domain.errors import Gone, ResultExpired
+from photochanger.domain.errors import PhotoChangerError, ResultExpired
 
 
 class StreamedResponse:
@@ -32,7 +32,7 @@ class StreamedResponse:
 
 
 async def from_first_chunk(
-    chunks: AsyncIterator[bytes], *, gone: type[Gone] = ResultExpired
+    chunks: AsyncIterator[bytes], *, gone: type[PhotoChangerError] = ResultExpired
 ) -> AsyncIterator[bytes]:
     """Return the same chunks, the first of them already read, so that a missing file is found in time.
 
