@@ -6,7 +6,7 @@ the first problem, so the structs are walked field by field here.
 
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -38,6 +38,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "null": "null",
     "datetime": "a time such as 2026-01-14T09:30:00Z",
 }
+_WHOLE_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 _TYPES = re.compile(r"Expected `([\w |]+)`(?:, got .*)?")
 _LENGTH = re.compile(r"Expected `\w+(?: \| null)?` of length ([<>]=) (\d+)")
 _BOUND = re.compile(r"Expected `\w+(?: \| null)?` ([<>]=) (-?[\d.]+)")
@@ -70,7 +71,7 @@ def read_document(body: bytes, of: type[_T]) -> _T:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest("The body is not valid JSON") from error
-    return _converted(value, of, strict=True)
+    return _converted(value, of)
 
 
 def read_query(query: bytes, of: type[_T]) -> _T:
@@ -81,7 +82,18 @@ def read_query(query: bytes, of: type[_T]) -> _T:
         raise ValidationFailed(
             [Problem(field=name, code="duplicate", message="must be given at most once") for name in repeated]
         )
-    return _converted(dict(pairs), of, strict=False)
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(of)}
+    return _converted({name: _typed(text, types.get(name)) for name, text in pairs}, of)
+
+
+def _typed(text: str, of: Any) -> Any:
+    """Return what JSON would have in the place of a query's text; the text itself where it is none of it."""
+    options = _options(of)
+    if bool in options:
+        return {"true": True, "false": False}.get(text, text)
+    if int in options and _WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    return text
 
 
 async def _json_body(request: AnyRequest) -> bytes:
@@ -99,48 +111,43 @@ async def _json_body(request: AnyRequest) -> bytes:
     return bytes(body)
 
 
-def _converted(value: Any, of: type[_T], *, strict: bool) -> _T:
-    def leaf(value: Any, of: Any) -> None:
-        msgspec.convert(value, of, strict=strict)
-
+def _converted(value: Any, of: type[_T]) -> _T:
     try:
-        problems = [*_problems(value, of, "", leaf)]
+        problems = [*_problems(value, of, "")]
     except RecursionError as error:
         raise InvalidRequest("The body is not valid JSON") from error
     if problems:
         raise ValidationFailed(problems)
-    return msgspec.convert(value, of, strict=strict)
+    return msgspec.convert(value, of)
 
 
-def _problems(value: Any, of: Any, path: str, leaf: Callable[[Any, Any], None]) -> Iterator[Problem]:
+def _problems(value: Any, of: Any, path: str) -> Iterator[Problem]:
     struct, named, item = _struct_in(of), _value_in(of), _item_in(of)
     if struct is not None and isinstance(value, dict):
-        yield from _struct_problems(value, struct, path, leaf)
+        yield from _struct_problems(value, struct, path)
     elif named is not None and isinstance(value, dict):
         for name, element in value.items():
             yield from _text_problems(name, path)
-            yield from _problems(element, named, f"{path}.{_shortened(name)}", leaf)
+            yield from _problems(element, named, f"{path}.{_shortened(name)}")
     elif item is not None and isinstance(value, list):
         for index, element in enumerate(value):
-            yield from _problems(element, item, f"{path}[{index}]", leaf)
+            yield from _problems(element, item, f"{path}[{index}]")
     else:
         yield from _text_problems(value, path)
         try:
-            leaf(value, of)
+            msgspec.convert(value, of)
         except msgspec.ValidationError as error:
             yield _problem(str(error), of, path)
 
 
-def _struct_problems(
-    value: dict[str, Any], struct: type[msgspec.Struct], path: str, leaf: Callable[[Any, Any], None]
-) -> Iterator[Problem]:
+def _struct_problems(value: dict[str, Any], struct: type[msgspec.Struct], path: str) -> Iterator[Problem]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     prefix = f"{path}." if path else ""
     for name in value.keys() - fields.keys():
         yield Problem(field=f"{prefix}{_shortened(name)}", code="unknown", message="there is no such field")
     for name, field in fields.items():
         if name in value:
-            yield from _problems(value[name], field.type, f"{prefix}{name}", leaf)
+            yield from _problems(value[name], field.type, f"{prefix}{name}")
         elif field.required:
             yield Problem(field=f"{prefix}{name}", code="required", message="must be given")
 
