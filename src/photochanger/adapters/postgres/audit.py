@@ -67,9 +67,7 @@ class PostgresAuditLog(AuditLog):
         statement = SQL("SELECT * FROM audit_event {where} ORDER BY event_id DESC LIMIT %(limit)s").format(
             where=_where([_CONDITIONS[name] for name in given])
         )
-        rows = await fetch_all(
-            self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True
-        )
+        rows = await fetch_all(self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True)
         return [_event_from(row) for row in rows]
 
 

@@ -19,12 +19,12 @@ class AuditQuery(Struct, kw_only=True, forbid_unknown_fields=True, rename={"sinc
     """Which events, and how many at once."""
 
     action: AuditAction | None = None
-    actor: Annotated[str | None, Meta(max_length=200)] = None
-    subject: Annotated[str | None, Meta(max_length=200)] = None
+    actor: Annotated[str, Meta(max_length=200)] | None = None
+    subject: Annotated[str, Meta(max_length=200)] | None = None
     since: Annotated[Moment | None, Meta(description="At this time or later")] = None
     until: Annotated[Moment | None, Meta(description="Before this time")] = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str | None, Meta(max_length=20, description="`next_cursor` of the page before")] = None
+    cursor: Annotated[str, Meta(max_length=20, description="`next_cursor` of the page before")] | None = None
 
     def filter(self) -> AuditFilter:
         """Return which events are wanted. Raises `ValidationFailed` for a cursor that is none of ours."""

@@ -31,7 +31,7 @@ class JobQuery(Struct, kw_only=True, forbid_unknown_fields=True, rename={"since"
     since: Annotated[Moment | None, Meta(description="Created at this time or later")] = None
     until: Annotated[Moment | None, Meta(description="Created before this time")] = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str | None, Meta(max_length=200, description="`next_cursor` of the page before")] = None
+    cursor: Annotated[str, Meta(max_length=200, description="`next_cursor` of the page before")] | None = None
 
     def filter(self) -> JobFilter:
         """Return which jobs are wanted. Raises `ValidationFailed` for a slot that there is not."""

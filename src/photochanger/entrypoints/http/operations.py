@@ -36,6 +36,7 @@ from photochanger.domain.errors import (
     Overloaded,
     PayloadTooLarge,
     PhotoChangerError,
+    Problem,
     ProviderError,
     ProviderMisconfigured,
     ProviderNoImage,
@@ -47,9 +48,11 @@ from photochanger.domain.errors import (
     SlotDisabled,
     SlotNotFound,
     StorageUnavailable,
+    TemplateInUse,
     TooManyAttempts,
     Unavailable,
     UnsupportedMediaType,
+    ValidationFailed,
 )
 from photochanger.domain.image import ImageType
 from photochanger.domain.job import JobId
@@ -66,7 +69,15 @@ from photochanger.entrypoints.http.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 from photochanger.entrypoints.http.schemas import Health, HealthReport, PhotoOutcome
 
 EXAMPLE_JOB: Final = JobId("0f2d6a1f8c7b4e5aa9d3c1b2e4f60718")
-_EXAMPLE_LIMIT: Final = 50_000_000
+_EXAMPLES: Final[Mapping[type[PhotoChangerError], PhotoChangerError]] = {
+    PayloadTooLarge: PayloadTooLarge(50_000_000),
+    TemplateInUse: TemplateInUse(["slot-001", "slot-007"]),
+    TooManyAttempts: TooManyAttempts(retry_after_sec=871),
+    ValidationFailed: ValidationFailed(
+        [Problem(field="retry.max_attempts", code="out_of_range", message="must be between 0 and 5")]
+    ),
+}
+"""Errors whose examples need more than their class."""
 
 _BINARY: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
@@ -135,7 +146,7 @@ def _problems_of_one_status(errors: Sequence[type[PhotoChangerError]]) -> Respon
 
 
 def _example(error_class: type[PhotoChangerError]) -> Example:
-    error = PayloadTooLarge(_EXAMPLE_LIMIT) if issubclass(error_class, PayloadTooLarge) else error_class()
+    error = _EXAMPLES[error_class] if error_class in _EXAMPLES else error_class()
     reason = "cancelled" if error_class is JobFinalized else error.code
     failed = JobFailed(error, EXAMPLE_JOB, reason) if error_class in JOB_FAILURES else None
     problem = describe(error, Language.EN, about=failed)

@@ -22,6 +22,7 @@ from photochanger.domain.template import Template
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.errors import RangeNotSatisfiable
 from photochanger.entrypoints.http.forms import received_form, required_field
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.operations import TemplateFileOperation
@@ -107,7 +108,9 @@ async def template(template_id: FromPath[str], templates: NamedDependency[Templa
     "/api/template-media/{template_id:str}/content",
     tags=["templates"],
     summary="Get a template's bytes",
-    **endpoint(Permission.SLOTS_READ, TemplateNotFound, operation_class=TemplateFileOperation),
+    **endpoint(
+        Permission.SLOTS_READ, TemplateNotFound, RangeNotSatisfiable, operation_class=TemplateFileOperation
+    ),
 )
 async def template_content(
     request: AnyRequest, template_id: FromPath[str], templates: NamedDependency[Templates]
@@ -121,7 +124,9 @@ async def template_content(
     "/api/template-media/{template_id:str}/preview",
     tags=["templates"],
     summary="Get a template's preview",
-    **endpoint(Permission.SLOTS_READ, TemplateNotFound, operation_class=TemplateFileOperation),
+    **endpoint(
+        Permission.SLOTS_READ, TemplateNotFound, RangeNotSatisfiable, operation_class=TemplateFileOperation
+    ),
 )
 async def template_preview(
     request: AnyRequest, template_id: FromPath[str], templates: NamedDependency[Templates]
