@@ -25,38 +25,47 @@ from photochanger.application.try_slot import TrySlot
 from photochanger.domain.account import Principal
 from photochanger.domain.audit import Actor
 from photochanger.domain.operation import ProviderCatalogue
-from photochanger.entrypoints.http import audit, jobs, login, media, settings, slots, statistics, templates
+from photochanger.entrypoints.http import (
+    audit,
+    jobs,
+    login,
+    media,
+    settings,
+    slots,
+    statistics,
+    templates,
+    test_runs,
+)
 from photochanger.entrypoints.http.client_address import TrustedProxies, client_address
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.links import ResultLinks
 from photochanger.entrypoints.http.settings import Installed, SettingsAnswer
 from photochanger.entrypoints.http.slots import SlotAnswer
-from photochanger.entrypoints.http.test_runs import try_slot
 
 HANDLERS: Final = (
-    login.login,
-    login.logout,
-    login.me,
-    settings.settings,
+    login.post_login,
+    login.post_logout,
+    login.get_me,
+    settings.get_settings,
     settings.put_settings,
-    settings.image_providers,
-    slots.slots,
-    slots.slot,
+    settings.list_providers,
+    slots.list_slots,
+    slots.get_slot,
     slots.put_slot,
-    slots.clean_slot,
-    try_slot,
-    templates.add_template,
+    slots.clean_up_slot,
+    test_runs.test_run,
+    templates.register_template,
     templates.list_templates,
-    templates.template,
-    templates.template_content,
-    templates.template_preview,
+    templates.get_template,
+    templates.get_template_content,
+    templates.get_template_preview,
     templates.remove_template,
-    media.register,
-    jobs.jobs,
-    jobs.cancel,
-    statistics.system,
-    statistics.slots,
-    audit.audit,
+    media.register_media_file,
+    jobs.list_jobs,
+    jobs.cancel_job_by_id,
+    statistics.get_system_statistics,
+    statistics.get_slot_statistics,
+    audit.read_audit_log,
 )
 
 
@@ -137,7 +146,7 @@ def dependencies(container: Administration) -> dict[str, Provide]:
     def installed() -> Installed:
         return Installed(container.catalogue())
 
-    made_here = {
+    made_here: dict[str, Callable[..., Any]] = {
         "principal": principal,
         "actor": actor,
         "client_address": address,

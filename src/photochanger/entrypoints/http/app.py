@@ -27,17 +27,17 @@ from photochanger.entrypoints.http.arrival import ArrivalTime
 from photochanger.entrypoints.http.authorization import CheckPermission
 from photochanger.entrypoints.http.documentation import document, documentation, openapi_json
 from photochanger.entrypoints.http.errors import EXCEPTION_HANDLERS
-from photochanger.entrypoints.http.gallery import gallery
+from photochanger.entrypoints.http.gallery import get_gallery
 from photochanger.entrypoints.http.guard import Guard
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.health import healthz, livez, metrics, readyz
 from photochanger.entrypoints.http.ingest import INGEST_TEMPLATES, ingest
 from photochanger.entrypoints.http.intake import PhotoIntake
-from photochanger.entrypoints.http.jobs import job
+from photochanger.entrypoints.http.jobs import get_job
 from photochanger.entrypoints.http.lingering import LingeringClose
 from photochanger.entrypoints.http.links import ResultLinks
-from photochanger.entrypoints.http.media import media
-from photochanger.entrypoints.http.results import preview, result
+from photochanger.entrypoints.http.media import get_media
+from photochanger.entrypoints.http.results import get_preview, get_result
 from photochanger.entrypoints.readiness import Readiness
 
 
@@ -73,11 +73,11 @@ def create_app(container: Providers) -> Litestar:
     app = Litestar(
         route_handlers=[
             ingest,
-            result,
-            preview,
-            media,
-            job,
-            gallery,
+            get_result,
+            get_preview,
+            get_media,
+            get_job,
+            get_gallery,
             *HANDLERS,
             livez,
             readyz,

@@ -77,7 +77,9 @@ class AuditPage(Struct, kw_only=True):
     summary="Read the audit log",
     **endpoint(Permission.AUDIT_READ, query=AuditQuery),
 )
-async def audit(wanted: NamedDependency[AuditQuery], audit_log: NamedDependency[AuditLog]) -> AuditPage:
+async def read_audit_log(
+    wanted: NamedDependency[AuditQuery], audit_log: NamedDependency[AuditLog]
+) -> AuditPage:
     """Return a page of the log, the newest event first."""
     found = await audit_log.page(wanted.filter(), limit=wanted.limit + 1)
     shown = found[: wanted.limit]

@@ -11,12 +11,15 @@ from typing import Any, Final, cast
 
 import msgspec
 import yaml
-from litestar import Litestar, MediaType, get
+from litestar import HttpMethod, Litestar, MediaType, get
 from litestar.config.app import AppConfig
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Contact, Server
 from litestar.plugins import InitPlugin
 from litestar.response import Response
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from photochanger import __version__
 from photochanger.domain.errors import PhotoChangerError, error_classes
@@ -57,9 +60,19 @@ def document(app: Litestar) -> None:
         contact=Contact(name="PhotoChanger"),
         servers=[Server(url="/")],
         use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
     )
     # The routes that the plugin would add go into a configuration that nobody uses.
     cast("InitPlugin", app.plugins.get("OpenAPIPlugin")).on_app_init(AppConfig(openapi_config=config))
+
+
+def _operation_id(
+    handler: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]
+) -> str:
+    """Return the handler's name: what a generated client will call the operation."""
+    head = "" if method != HttpMethod.HEAD else "head_"
+    twin = "" if path[:2] != ["api", "ingest"] else "api_"
+    return f"{head}{twin}{handler.handler_name.rpartition('.')[2]}"
 
 
 def openapi_document(app: Litestar) -> dict[str, Any]:

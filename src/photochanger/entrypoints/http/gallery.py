@@ -27,7 +27,7 @@ class GalleryView(Struct, kw_only=True):
     summary="Get a slot's gallery",
     **endpoint(ANYBODY, SlotNotFound, GalleryDisabled),
 )
-async def gallery(
+async def get_gallery(
     slot_id: FromPath[str],
     show_gallery: NamedDependency[ShowGallery],
     result_links: NamedDependency[ResultLinks],

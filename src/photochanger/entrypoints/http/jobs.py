@@ -60,7 +60,7 @@ class JobPage(Struct, kw_only=True):
     summary="Get a job",
     **endpoint(ANYBODY, JobNotFound),
 )
-async def job(
+async def get_job(
     job_id: FromPath[str],
     read_job: NamedDependency[ReadJob],
     result_links: NamedDependency[ResultLinks],
@@ -70,7 +70,7 @@ async def job(
 
 
 @get("/api/jobs", tags=["jobs"], summary="List jobs", **endpoint(Permission.JOBS_READ, query=JobQuery))
-async def jobs(
+async def list_jobs(
     wanted: NamedDependency[JobQuery],
     job_history: NamedDependency[JobHistory],
     result_links: NamedDependency[ResultLinks],
@@ -92,7 +92,7 @@ async def jobs(
     summary="Cancel a job",
     **endpoint(Permission.JOBS_CANCEL, JobNotFound, JobFinalized),
 )
-async def cancel(
+async def cancel_job_by_id(
     job_id: FromPath[str],
     actor: NamedDependency[Actor],
     cancel_job: NamedDependency[CancelJob],

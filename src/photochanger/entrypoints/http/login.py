@@ -53,7 +53,7 @@ class LogoutQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     summary="Log in",
     **endpoint(ANYBODY, InvalidCredentials, TooManyAttempts, document=Credentials),
 )
-async def login(
+async def post_login(
     document: NamedDependency[Credentials],
     log_in: NamedDependency[LogIn],
     client_address: NamedDependency[str],
@@ -75,7 +75,7 @@ async def login(
     summary="Log out",
     **endpoint(ANY_ACCOUNT, query=LogoutQuery),
 )
-async def logout(
+async def post_logout(
     wanted: NamedDependency[LogoutQuery],
     principal: NamedDependency[Principal],
     actor: NamedDependency[Actor],
@@ -90,7 +90,7 @@ async def logout(
 
 
 @get("/api/me", tags=["login"], summary="Who is logged in", **endpoint(ANY_ACCOUNT))
-async def me(principal: NamedDependency[Principal]) -> Me:
+async def get_me(principal: NamedDependency[Principal]) -> Me:
     """Return whose token this is, what it permits, and when it ends."""
     return Me(
         username=principal.username,

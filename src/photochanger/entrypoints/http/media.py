@@ -58,7 +58,7 @@ LINK_PATH: Final = "/public/media/{media_id:str}"
     responses=LINK_RESPONSES,
     **open_to_anybody,
 )
-async def media(
+async def get_media(
     request: AnyRequest, media_id: FromPath[str], open_link: NamedDependency[OpenLink]
 ) -> ASGIApp:
     """Return the file, until its link ends. The id may carry the extension of the file's type."""
@@ -83,7 +83,7 @@ async def media(
     summary="Make a temporary link",
     **endpoint(Permission.MEDIA_REGISTER, JobNotFound, JobFinalized, InvalidImage, form=MEDIA_FORM),
 )
-async def register(
+async def register_media_file(
     request: AnyRequest,
     actor: NamedDependency[Actor],
     register_media: NamedDependency[RegisterMedia],

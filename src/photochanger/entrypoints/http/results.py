@@ -32,7 +32,7 @@ _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
     responses=RESULT_RESPONSES,
     **open_to_anybody,
 )
-async def result(
+async def get_result(
     request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],
@@ -52,7 +52,7 @@ async def result(
     responses=RESULT_RESPONSES,
     **open_to_anybody,
 )
-async def preview(
+async def get_preview(
     request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],

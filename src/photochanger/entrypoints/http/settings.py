@@ -156,7 +156,7 @@ class SettingsView(Struct, kw_only=True):
     summary="Get the settings",
     **endpoint(Permission.SETTINGS_READ, operation_class=SlotOperation),
 )
-async def settings(
+async def get_settings(
     settings_repository: NamedDependency[SettingsRepository],
     settings_answer: NamedDependency["SettingsAnswer"],
 ) -> Response[SettingsView]:
@@ -283,7 +283,7 @@ class Installed:
 
 
 @get("/api/providers", tags=["slots"], summary="List the providers", **endpoint(Permission.SLOTS_READ))
-async def image_providers(installed: NamedDependency[Installed]) -> list[ProviderView]:
+async def list_providers(installed: NamedDependency[Installed]) -> list[ProviderView]:
     """Return what slots can use: the providers, their operations, and the schema of each one's parameters."""
     return [_provider(description) for _, description in sorted(installed.providers.items())]
 

@@ -194,7 +194,7 @@ class CleanedUp(Struct, kw_only=True):
 
 
 @get("/api/slots", tags=["slots"], summary="List the slots", **endpoint(Permission.SLOTS_READ))
-async def slots(
+async def list_slots(
     slot_repository: NamedDependency[SlotRepository],
     configuration: NamedDependency[CurrentConfiguration],
     result_links: NamedDependency[ResultLinks],
@@ -211,7 +211,7 @@ async def slots(
     summary="Get a slot",
     **endpoint(Permission.SLOTS_READ, SlotNotFound, operation_class=SlotOperation),
 )
-async def slot(
+async def get_slot(
     slot_id: FromPath[str],
     edit_slot: NamedDependency[EditSlot],
     slot_answer: NamedDependency["SlotAnswer"],
@@ -252,7 +252,7 @@ async def put_slot(
     summary="Delete a slot's results",
     **endpoint(Permission.MEDIA_CLEANUP, SlotNotFound),
 )
-async def clean_slot(
+async def clean_up_slot(
     slot_id: FromPath[str], actor: NamedDependency[Actor], cleaning: NamedDependency[CleanSlot]
 ) -> CleanedUp:
     """Delete all results of the slot before their time. Their links answer 410 from this moment on."""

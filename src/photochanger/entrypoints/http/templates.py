@@ -71,7 +71,7 @@ class RemovalQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     summary="Add a template",
     **endpoint(Permission.TEMPLATES_WRITE, InvalidImage, form=UPLOAD_FORM),
 )
-async def add_template(
+async def register_template(
     request: AnyRequest, templates: NamedDependency[Templates], actor: NamedDependency[Actor]
 ) -> TemplateView:
     """Add an image that slots can use. It is checked as a photo is."""
@@ -97,7 +97,9 @@ async def list_templates(templates: NamedDependency[Templates]) -> list[Template
     summary="Get a template",
     **endpoint(Permission.SLOTS_READ, TemplateNotFound),
 )
-async def template(template_id: FromPath[str], templates: NamedDependency[Templates]) -> TemplateWithUsers:
+async def get_template(
+    template_id: FromPath[str], templates: NamedDependency[Templates]
+) -> TemplateWithUsers:
     """Return the template, and the slots that use it."""
     found = await templates.get(template_id)
     users = await templates.users(found)
@@ -112,7 +114,7 @@ async def template(template_id: FromPath[str], templates: NamedDependency[Templa
         Permission.SLOTS_READ, TemplateNotFound, RangeNotSatisfiable, operation_class=TemplateFileOperation
     ),
 )
-async def template_content(
+async def get_template_content(
     request: AnyRequest, template_id: FromPath[str], templates: NamedDependency[Templates]
 ) -> ASGIApp:
     """Return the image as it was added."""
@@ -128,7 +130,7 @@ async def template_content(
         Permission.SLOTS_READ, TemplateNotFound, RangeNotSatisfiable, operation_class=TemplateFileOperation
     ),
 )
-async def template_preview(
+async def get_template_preview(
     request: AnyRequest, template_id: FromPath[str], templates: NamedDependency[Templates]
 ) -> ASGIApp:
     """Return a small JPEG of the image, of at most 512 pixels on its longer side."""

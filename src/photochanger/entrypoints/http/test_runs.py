@@ -71,7 +71,7 @@ TEST_RUN_FORM: Final[dict[str, Any]] = {
         operation_class=TestRunOperation,
     ),
 )
-async def try_slot(
+async def test_run(
     request: AnyRequest,
     slot_id: FromPath[str],
     trying: NamedDependency[TrySlot],
