@@ -39,7 +39,11 @@ SLOT = SlotId("slot-001")
 
 
 class System:
-    """PhotoChanger's core over memory adapters; provides what `create_app` asks a container for."""
+    """PhotoChanger as its composition root puts it together, but with memory in the place of what is stored.
+
+    `accounts` are the administrators' (`log_in_as` makes them); passwords are hashed fast, and refused logins
+    are answered at once.
+    """
 
     def __init__(
         self,
@@ -52,92 +56,48 @@ class System:
         self.storage = MemoryStorage(self.the_clock)
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
-        self.the_readiness = Readiness(settings=self.storage.settings, store=self.storage.files)
-        self.the_tracing = configure_tracing(version="test")
-        self.the_metrics = Metrics()
-        self.base_url = base_url
-        self._configuration: CurrentConfiguration | None = None
-        self._passwords = CheckIngestPassword(FastPasswordHasherForTests())
+        self.container = self._put_together(Environment(public_base_url=base_url, workers=4))
+        self.the_readiness = self.container.readiness()
+        self.the_tracing = self.container.tracing()
+        self.the_metrics = self.container.metrics()
 
-    def clock(self) -> Clock:
-        return self.the_clock
-
-    def submit_photo(self) -> SubmitPhoto:
-        return SubmitPhoto(
-            configuration=self.configuration(),
-            jobs=self.storage.jobs,
-            registry=self.storage.media,
-            store=self.storage.files,
-            images=self.images,
-            clock=self.the_clock,
-        )
-
-    def configuration(self) -> CurrentConfiguration:
-        if self._configuration is None:
-            self._configuration = CurrentConfiguration(
-                slots=self.storage.slots,
-                settings=self.storage.settings,
-                signals=self.storage.signals,
-                clock=self.the_clock,
-            )
-        return self._configuration
-
-    def check_ingest_password(self) -> CheckIngestPassword:
-        return self._passwords
-
-    def await_outcome(self) -> AwaitOutcome:
-        return AwaitOutcome(jobs=self.storage.jobs, signals=self.storage.signals, clock=self.the_clock)
-
-    def open_result(self) -> OpenResult:
-        return OpenResult(jobs=self.storage.jobs, store=self.storage.files)
-
-    def open_link(self) -> OpenLink:
-        return OpenLink(registry=self.storage.media, store=self.storage.files)
+    def _put_together(self, environment: Environment) -> Container:
+        container = Container(environment=environment, database_url="")
+        in_place: Mapping[str, object] = {
+            "clock": self.the_clock,
+            "hub": self.storage.signals,
+            "signals": self.storage.signals,
+            "jobs": self.storage.jobs,
+            "registry": self.storage.media,
+            "slots": self.storage.slots,
+            "settings": self.storage.settings,
+            "templates": self.storage.templates,
+            "usage": self.storage.usage,
+            "audit": self.storage.audit,
+            "sessions": self.storage.sessions,
+            "throttle": self.storage.throttle,
+            "history": self.storage.history,
+            "statistics": self.storage.statistics,
+            "accounts": self.storage.accounts,
+            "store": self.storage.files,
+            "images": self.images,
+            "hasher": FastPasswordHasherForTests(),
+            "found_providers": {self.provider.description.name: self.provider},
+            "signing_keys": [secrets.token_urlsafe(32)],
+        }
+        for name, value in in_place.items():
+            getattr(container, name).override(providers.Object(value))
+        return container
 
     def provider_links(self) -> ProviderLinks:
-        return ProviderLinks(registry=self.storage.media, store=self.storage.files, base_url=self.base_url)
-
-    def read_job(self) -> ReadJob:
-        return ReadJob(self.storage.jobs)
-
-    def readiness(self) -> Readiness:
-        return self.the_readiness
-
-    def metrics(self) -> Metrics:
-        return self.the_metrics
-
-    def tracing(self) -> Tracing:
-        return self.the_tracing
-
-    def public_base_url(self) -> str | None:
-        return self.base_url
+        """Return what makes links for providers."""
+        links: ProviderLinks = self.container.provider_links()
+        return links
 
     def worker(self) -> Worker:
-        call_providers = CallProviders(
-            providers=lambda name: self.provider if name == "rehearsal" else None,
-            inputs=PrepareInputs(
-                store=self.storage.files,
-                images=self.images,
-                templates=self.storage.templates,
-                links=self.provider_links(),
-            ),
-            store=self.storage.files,
-            images=self.images,
-            usage=self.storage.usage,
-            configuration=self.configuration(),
-            clock=self.the_clock,
-            jitter=lambda: 1.0,
-        )
-        process = ProcessJob(
-            jobs=self.storage.jobs,
-            registry=self.storage.media,
-            store=self.storage.files,
-            images=self.images,
-            call_providers=call_providers,
-            signals=self.storage.signals,
-            clock=self.the_clock,
-        )
-        return Worker(jobs=self.storage.jobs, signals=self.storage.signals, run=process, concurrency=4)
+        """Return a worker on the same records."""
+        worker: Worker = self.container.worker()
+        return worker
 
     async def set_password(self, password: str = PASSWORD) -> None:
         settings = await self.storage.settings.get()
@@ -191,7 +151,7 @@ async def running(system: System) -> AsyncIterator[int]:
     worker = system.worker()
     working = asyncio.create_task(worker.serve())
     try:
-        async with served(create_app(system)) as port:
+        async with served(create_app(system.container)) as port:
             yield port
     finally:
         worker.stop()
