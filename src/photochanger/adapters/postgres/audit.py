@@ -1,16 +1,15 @@
 """The audit log in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable, Composed
 
 from photochanger.adapters.postgres.pool import Pool, fetch_all
 from photochanger.adapters.postgres.rows import to_json
 from photochanger.application.ports.administration import AuditFilter, AuditLog
-from photochanger.domain.audit import Actor, AuditEntry, AuditEvent
+from photochanger.domain.audit import Actor, AuditAction, AuditEntry, AuditEvent, Change
 
 _SUBJECT: Final = SQL("%(entry_subject)s")
 
@@ -64,20 +63,23 @@ class PostgresAuditLog(AuditLog):
     async def page(self, wanted: AuditFilter, *, limit: int) -> Sequence[AuditEvent]:
         """Return up to `limit` events, the newest first."""
         given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
-        statement = SQL("SELECT * FROM audit_event {where} ORDER BY event_id DESC LIMIT %(limit)s").format(
-            where=_where([_CONDITIONS[name] for name in given])
-        )
-        rows = await fetch_all(self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True)
+        rows = await fetch_all(self._pool, _page(given), {**given, "limit": limit}, repeatable=True)
         return [_event_from(row) for row in rows]
 
 
-def _where(conditions: Sequence[SQL]) -> Composable:
-    return SQL("WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL("")
+def _page(names: Collection[str]) -> bytes:
+    """Return the statement with these conditions and no others, so that its plan can use their indexes."""
+    conditions = SQL(" AND ").join(_CONDITIONS[name] for name in names)
+    where = SQL("WHERE {}").format(conditions) if names else SQL("")
+    statement = SQL("SELECT * FROM audit_event {} ORDER BY event_id DESC LIMIT %(limit)s")
+    return statement.format(where).as_bytes()
 
 
 def _event_from(row: DictRow) -> AuditEvent:
-    entry = {name: row[name] for name in ("action", "subject", "changes")}
-    actor = Actor(name=row["actor"], origin=row["origin"])
-    return AuditEvent(
-        event_id=row["event_id"], at=row["at"], entry=msgspec.convert({**entry, "actor": actor}, AuditEntry)
+    entry = AuditEntry(
+        action=AuditAction(row["action"]),
+        actor=Actor(name=row["actor"], origin=row["origin"]),
+        subject=row["subject"],
+        changes={path: Change(**change) for path, change in row["changes"].items()},
     )
+    return AuditEvent(event_id=row["event_id"], at=row["at"], entry=entry)
