@@ -9,12 +9,14 @@ import pytest
 
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
+    PostgresJobHistory,
     PostgresJobRepository,
     PostgresMediaRegistry,
     PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSignals,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -22,7 +24,8 @@ from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
 
 _CLEAR: Final = """
-    TRUNCATE job, media_object, template, provider_usage;
+    TRUNCATE job, media_object, template, slot_template, provider_usage, job_tally;
+    UPDATE job_tally_progress SET until = DEFAULT;
     UPDATE setting SET document = '{}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
     UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
         version = 1, updated_at = NULL, updated_by = NULL
@@ -37,6 +40,9 @@ _TIME_PASSES: Final = (
         offer_at = offer_at - %(by)s, fetched_at = fetched_at - %(by)s""",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
+    # What was added up belongs to hours that are others now; it is added up again when that is asked for.
+    "DELETE FROM job_tally",
+    "UPDATE job_tally_progress SET until = DEFAULT",
 )
 
 
@@ -64,6 +70,8 @@ class PostgresRecordsHarness:
         self.settings = PostgresSettingsRepository(pool, hub)
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""

@@ -14,12 +14,14 @@ from photochanger.application.signal_hub import SignalHub
 from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import Records
+from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
 from photochanger.testing.provider_usage import ProviderUsageContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.statistics import StatisticsContract
 from photochanger.testing.templates import TemplateRepositoryContract
 
 
@@ -60,6 +62,18 @@ class TestMemoryTemplates(TemplateRepositoryContract):
 
 
 class TestMemoryUsage(ProviderUsageContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryStatistics(StatisticsContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records

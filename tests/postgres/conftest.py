@@ -14,7 +14,7 @@ async def pool(worker_database: str) -> AsyncIterator[Pool]:
     """Return an open pool on an empty database."""
     async with create_pool(worker_database, min_size=1, max_size=8, timeout_sec=30) as pool:
         async with pool.connection() as connection:
-            await connection.execute("TRUNCATE job, media_object, template, provider_usage")
+            await connection.execute("TRUNCATE job, media_object, template, slot_template, provider_usage")
         yield pool
 
 

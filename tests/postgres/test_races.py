@@ -9,11 +9,13 @@ import pytest
 
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
+    PostgresJobHistory,
     PostgresJobRepository,
     PostgresMediaRegistry,
     PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -49,6 +51,8 @@ class _Postgres(_RealTime):
         self.settings = PostgresSettingsRepository(pool, self.signals)
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])

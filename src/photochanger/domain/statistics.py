@@ -34,6 +34,9 @@ BUCKETS: Final[Mapping[str, timedelta]] = {
 }
 """How long the buckets of a series may be, by the name that callers use. Each divides the next."""
 
+SETTLED_AFTER: Final = timedelta(minutes=1)
+"""An hour is added up so long after its end: jobs are stored a little after the moment at which they ended."""
+
 _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -170,7 +173,7 @@ def added(tallies: Iterable[Tally]) -> Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """What is going on now: jobs that wait, for how long the oldest, jobs under way, bytes of stored media."""
+    """What is going on now: jobs that wait, for how long the oldest, jobs under way, bytes of media."""
 
     queue_depth: int
     oldest_wait_sec: float

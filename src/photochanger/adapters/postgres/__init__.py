@@ -9,6 +9,7 @@ Rules of this package:
 3. Nothing but `errors` decides what the rest of the program sees of a database error.
 """
 
+from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.migrations import current_revision, is_current, migrate
@@ -16,16 +17,19 @@ from photochanger.adapters.postgres.pool import create_pool
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.statistics import PostgresStatistics
 from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 
 __all__ = [
+    "PostgresJobHistory",
     "PostgresJobRepository",
     "PostgresMediaRegistry",
     "PostgresProviderUsage",
     "PostgresSettingsRepository",
     "PostgresSignals",
     "PostgresSlotRepository",
+    "PostgresStatistics",
     "PostgresTemplateRepository",
     "create_pool",
     "current_revision",
