@@ -10,12 +10,14 @@ import pytest
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
+    PostgresJobHistory,
     PostgresJobRepository,
     PostgresMediaRegistry,
     PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSignals,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -45,6 +47,9 @@ _TIME_PASSES: Final = (
     "UPDATE audit_event SET at = at - %(by)s",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
+    # What was added up belongs to hours that are others now; it is added up again when that is asked for.
+    "DELETE FROM job_tally",
+    "UPDATE job_tally_progress SET until = DEFAULT",
 )
 
 
@@ -73,6 +78,8 @@ class PostgresRecordsHarness:
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
         self.audit = PostgresAuditLog(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""

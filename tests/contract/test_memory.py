@@ -15,12 +15,14 @@ from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
+from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
 from photochanger.testing.provider_usage import ProviderUsageContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.statistics import StatisticsContract
 from photochanger.testing.templates import TemplateRepositoryContract
 
 
@@ -80,6 +82,18 @@ class TestMemoryAudit(AuditLogContract):
         events = await storage.audit.page(AuditFilter(), limit=10)
         assert [event.entry.subject for event in events] == ["c", "b", "a"]
         assert events[0].at < events[1].at < events[2].at
+
+
+class TestMemoryHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryStatistics(StatisticsContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
 
 
 class TestMemorySettings(SettingsRepositoryContract):

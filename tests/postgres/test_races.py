@@ -10,11 +10,13 @@ import pytest
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
+    PostgresJobHistory,
     PostgresJobRepository,
     PostgresMediaRegistry,
     PostgresProviderUsage,
     PostgresSettingsRepository,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -52,6 +54,8 @@ class _Postgres(_RealTime):
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
         self.audit = PostgresAuditLog(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -6,11 +6,13 @@ Held to the same contract suites as the adapters for production; only durability
 from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
+from photochanger.adapters.memory.history import MemoryJobHistory
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.media import MemoryMediaRegistry
 from photochanger.adapters.memory.media_store import MemoryMediaStore
 from photochanger.adapters.memory.password_hasher import FastPasswordHasherForTests
 from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.statistics import MemoryStatistics
 from photochanger.adapters.memory.storage import MemoryStorage
 from photochanger.adapters.memory.templates import MemoryTemplateRepository
 from photochanger.adapters.memory.usage import MemoryProviderUsage
@@ -19,6 +21,7 @@ __all__ = [
     "FastPasswordHasherForTests",
     "ManualClock",
     "MemoryAuditLog",
+    "MemoryJobHistory",
     "MemoryJobRepository",
     "MemoryMediaRegistry",
     "MemoryMediaStore",
@@ -26,6 +29,7 @@ __all__ = [
     "MemoryRecords",
     "MemorySettingsRepository",
     "MemorySlotRepository",
+    "MemoryStatistics",
     "MemoryStorage",
     "MemoryTemplateRepository",
 ]
