@@ -5,12 +5,21 @@ import pytest
 from photochanger.adapters.memory import (
     FastPasswordHasherForTests,
     ManualClock,
+    MemoryAccountRepository,
     MemoryMediaStore,
     MemoryStorage,
 )
 from photochanger.adapters.system_clock import SystemClock
-from photochanger.application.ports import Clock, MediaStore, PasswordHasher, Signals, Topic
+from photochanger.application.ports import (
+    AccountRepository,
+    Clock,
+    MediaStore,
+    PasswordHasher,
+    Signals,
+    Topic,
+)
 from photochanger.application.signal_hub import SignalHub
+from photochanger.testing.accounts import AccountRepositoryContract
 from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import Records
@@ -95,6 +104,16 @@ class TestSignalHub(SignalsContract):
             hub.announce(topic, subject)
 
         return announce
+
+
+class TestMemoryAccounts(AccountRepositoryContract):
+    @pytest.fixture
+    def accounts(self) -> AccountRepository:
+        return MemoryAccountRepository()
+
+    @pytest.fixture
+    def elsewhere(self, accounts: AccountRepository) -> AccountRepository:
+        return accounts
 
 
 class TestFastPasswordHasher(PasswordHasherContract):

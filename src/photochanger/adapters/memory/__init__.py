@@ -3,6 +3,7 @@
 Held to the same contract suites as the adapters for production; only durability is missing.
 """
 
+from photochanger.adapters.memory.accounts import MemoryAccountRepository
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.jobs import MemoryJobRepository
@@ -17,6 +18,7 @@ from photochanger.adapters.memory.usage import MemoryProviderUsage
 __all__ = [
     "FastPasswordHasherForTests",
     "ManualClock",
+    "MemoryAccountRepository",
     "MemoryJobRepository",
     "MemoryMediaRegistry",
     "MemoryMediaStore",
