@@ -9,6 +9,7 @@ import pytest
 
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
+    PostgresAuditLog,
     PostgresJobRepository,
     PostgresMediaRegistry,
     PostgresProviderUsage,
@@ -21,9 +22,15 @@ from photochanger.adapters.postgres import (
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
 
-_CLEAR: Final = """
-    TRUNCATE job, media_object, template, provider_usage;
-    UPDATE setting SET document = '{}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
+_OVER_THE_TRIGGERS: Final = "SET LOCAL session_replication_role = replica"
+"""Lets a transaction change the audit log, which no program may."""
+
+_CLEAR: Final = f"""
+    {_OVER_THE_TRIGGERS};
+    TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event, session, login_throttle,
+        job_tally;
+    UPDATE job_tally_progress SET until = 'epoch';
+    UPDATE setting SET document = '{{}}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
     UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
         version = 1, updated_at = NULL, updated_by = NULL
     FROM slot AS DEFAULT_SLOT WHERE DEFAULT_SLOT.slot_id = 'slot-015' AND slot.version > 1;
@@ -35,6 +42,7 @@ _TIME_PASSES: Final = (
         finalized_at = finalized_at - %(by)s""",
     """UPDATE media_object SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s,
         offer_at = offer_at - %(by)s, fetched_at = fetched_at - %(by)s""",
+    "UPDATE audit_event SET at = at - %(by)s",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
 )
@@ -64,10 +72,12 @@ class PostgresRecordsHarness:
         self.settings = PostgresSettingsRepository(pool, hub)
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
+        self.audit = PostgresAuditLog(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_OVER_THE_TRIGGERS)
             for statement in _TIME_PASSES:
                 await connection.execute(statement, {"by": by})
 

@@ -12,6 +12,7 @@ from photochanger.adapters.memory import (
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.ports import (
     AccountRepository,
+    AuditFilter,
     Clock,
     MediaStore,
     PasswordHasher,
@@ -20,9 +21,10 @@ from photochanger.application.ports import (
 )
 from photochanger.application.signal_hub import SignalHub
 from photochanger.testing.accounts import AccountRepositoryContract
+from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
-from photochanger.testing.harness import Records
+from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
@@ -72,6 +74,22 @@ class TestMemoryUsage(ProviderUsageContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records
+
+
+class TestMemoryAudit(AuditLogContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+    async def test_the_order_is_that_of_the_ids_though_the_clock_goes_back(self) -> None:
+        clock = ManualClock()
+        storage = MemoryStorage(clock)
+        for subject in "abc":
+            await storage.audit.add(an_entry(subject=subject))
+            clock.set_now(clock.now() - HOUR)
+        events = await storage.audit.page(AuditFilter(), limit=10)
+        assert [event.entry.subject for event in events] == ["c", "b", "a"]
+        assert events[0].at < events[1].at < events[2].at
 
 
 class TestMemorySettings(SettingsRepositoryContract):

@@ -5,6 +5,7 @@ import pytest
 
 from photochanger.adapters.postgres import PostgresSignals
 from photochanger.application.ports import Signals, Topic
+from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.harness import Records
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -39,6 +40,12 @@ class TestPostgresTemplates(TemplateRepositoryContract):
 
 
 class TestPostgresUsage(ProviderUsageContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresAudit(AuditLogContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

@@ -8,13 +8,18 @@ from photochanger.adapters.postgres import PostgresJobRepository, PostgresMediaR
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
 
+_CLEAR = """
+    SET LOCAL session_replication_role = replica;
+    TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event;
+"""
+
 
 @pytest.fixture
 async def pool(worker_database: str) -> AsyncIterator[Pool]:
     """Return an open pool on an empty database."""
     async with create_pool(worker_database, min_size=1, max_size=8, timeout_sec=30) as pool:
         async with pool.connection() as connection:
-            await connection.execute("TRUNCATE job, media_object, template, provider_usage")
+            await connection.execute(_CLEAR)
         yield pool
 
 

@@ -12,6 +12,7 @@ from photochanger import __version__
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.images import PillowImageEditor
+from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.pool import create_pool
@@ -33,6 +34,7 @@ from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import (
+    AuditLog,
     ImageEditor,
     ImageProvider,
     JobRepository,
@@ -149,6 +151,13 @@ class Container(containers.DeclarativeContainer):
         _observed,
         providers.Object(ProviderUsage),
         providers.Singleton(PostgresProviderUsage, pool),
+        tracing,
+        metrics,
+    )
+    audit: providers.Provider[AuditLog] = providers.Singleton(
+        _observed,
+        providers.Object(AuditLog),
+        providers.Singleton(PostgresAuditLog, pool),
         tracing,
         metrics,
     )

@@ -1,12 +1,14 @@
 """What the suites for records need beside the ports: time that can be let pass, and examples."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import pytest
 
+from photochanger.application.ports.administration import AuditFilter, AuditLog
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
     JobReading,
@@ -19,6 +21,7 @@ from photochanger.application.ports.storage import (
     TemplateRepository,
     Verdict,
 )
+from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource, ResultSource
 from photochanger.domain.media import MediaId, MediaKind, StoredFile, StoredImage
@@ -31,6 +34,7 @@ from photochanger.domain.slot import (
     SlotId,
     TemplateBinding,
 )
+from photochanger.domain.template import Template
 
 A_SLOT = SlotId("slot-001")
 ANOTHER_SLOT = SlotId("slot-002")
@@ -58,6 +62,8 @@ class Records(Protocol):
     def templates(self) -> TemplateRepository: ...
     @property
     def usage(self) -> ProviderUsage: ...
+    @property
+    def audit(self) -> AuditLog: ...
     @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...
@@ -88,6 +94,19 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+def an_entry(
+    actor: str | None = "serg", action: AuditAction = AuditAction.SETTINGS_CHANGED, subject: str = ""
+) -> AuditEntry:
+    """Return an entry of the audit log, as of something done on the command line."""
+    return AuditEntry(action=action, actor=Actor(name=actor, origin=COMMAND_LINE), subject=subject)
+
+
+async def entries(records: Records) -> Sequence[AuditEntry]:
+    """Return what the audit log holds, the oldest first."""
+    events = await records.audit.page(AuditFilter(), limit=1_000)
+    return [event.entry for event in events][::-1]
+
+
 def an_image(*, content: str | None = None) -> StoredImage:
     """Return an image with an id of its own; `content` stands for its bytes."""
     return StoredImage(
@@ -97,13 +116,13 @@ def an_image(*, content: str | None = None) -> StoredImage:
     )
 
 
-def a_configuration() -> SlotConfiguration:
-    """Return a configuration in which no field has its default."""
+def a_configuration(template_id: str = "t-1") -> SlotConfiguration:
+    """Return a configuration in which no field has its default; it binds this template."""
     call = ProviderCall(
         provider="gemini",
         operation="style_transfer",
         params={"prompt": "Акварель, «тёплая» ☀", "strength": 0.25, "steps": 7, "sharp": True},
-        template_media=(TemplateBinding(role="style", template_id="t-1"),),
+        template_media=(TemplateBinding(role="style", template_id=template_id),),
     )
     return SlotConfiguration(
         call=call,
@@ -130,6 +149,12 @@ async def announced(records: Records, kind: MediaKind, *, content: str | None = 
     slot_id = None if kind is MediaKind.TEMPLATE else A_SLOT
     await records.media.intend([(image.media_id, kind)], slot_id=slot_id, ttl=HOUR)
     return image
+
+
+async def a_template(records: Records, *, name: str = "Рамка «Зима»") -> Template:
+    """Return a template that was added."""
+    image, preview = [await announced(records, kind) for kind in (MediaKind.TEMPLATE, MediaKind.PREVIEW)]
+    return await records.templates.add(image, preview=preview, name=name, entry=an_entry("игорь"))
 
 
 async def a_submission(

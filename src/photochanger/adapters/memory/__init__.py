@@ -4,6 +4,7 @@ Held to the same contract suites as the adapters for production; only durability
 """
 
 from photochanger.adapters.memory.accounts import MemoryAccountRepository
+from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.jobs import MemoryJobRepository
@@ -19,6 +20,7 @@ __all__ = [
     "FastPasswordHasherForTests",
     "ManualClock",
     "MemoryAccountRepository",
+    "MemoryAuditLog",
     "MemoryJobRepository",
     "MemoryMediaRegistry",
     "MemoryMediaStore",

@@ -12,6 +12,7 @@ from datetime import datetime
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.storage import JobReading
 from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.audit import AuditEntry, AuditEvent
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import Job, JobId
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
@@ -49,8 +50,14 @@ class MemoryRecords:
         self.settings = Settings()
         self.templates: dict[str, Template] = {}
         self.usage: dict[str, Usage] = {}
+        self.events: list[AuditEvent] = []
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
+
+    def log(self, entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
+        event = AuditEvent(event_id=len(self.events) + 1, at=self.clock.now(), entry=deepcopy(entry))
+        self.events.append(event)
 
     def reading(self, job: Job, *, ended_here: bool = False) -> JobReading:
         """Return a copy of the job, with the time."""

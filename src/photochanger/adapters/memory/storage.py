@@ -1,5 +1,6 @@
 """All of the storage in memory, wired together."""
 
+from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.jobs import MemoryJobRepository
@@ -27,4 +28,5 @@ class MemoryStorage:
         self.settings = MemorySettingsRepository(self.records)
         self.templates = MemoryTemplateRepository(self.records)
         self.usage = MemoryProviderUsage(self.records)
+        self.audit = MemoryAuditLog(self.records)
         self.files = MemoryMediaStore()

@@ -9,6 +9,7 @@ Rules of this package:
 3. Nothing but `errors` decides what the rest of the program sees of a database error.
 """
 
+from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.migrations import current_revision, is_current, migrate
@@ -20,6 +21,7 @@ from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 
 __all__ = [
+    "PostgresAuditLog",
     "PostgresJobRepository",
     "PostgresMediaRegistry",
     "PostgresProviderUsage",

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable, Composed
 
 from photochanger.adapters.postgres.pool import Pool, fetch_all
 from photochanger.adapters.postgres.rows import to_json
 from photochanger.application.ports.administration import AuditFilter, AuditLog
-from photochanger.domain.audit import Actor, AuditEntry, AuditEvent
+from photochanger.domain.audit import Actor, AuditAction, AuditEntry, AuditEvent, Change
 
 _SUBJECT: Final = SQL("%(entry_subject)s")
 
@@ -67,9 +66,7 @@ class PostgresAuditLog(AuditLog):
         statement = SQL("SELECT * FROM audit_event {where} ORDER BY event_id DESC LIMIT %(limit)s").format(
             where=_where([_CONDITIONS[name] for name in given])
         )
-        rows = await fetch_all(
-            self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True
-        )
+        rows = await fetch_all(self._pool, statement.as_bytes(), {**given, "limit": limit}, repeatable=True)
         return [_event_from(row) for row in rows]
 
 
@@ -78,8 +75,10 @@ def _where(conditions: Sequence[SQL]) -> Composable:
 
 
 def _event_from(row: DictRow) -> AuditEvent:
-    entry = {name: row[name] for name in ("action", "subject", "changes")}
-    actor = Actor(name=row["actor"], origin=row["origin"])
-    return AuditEvent(
-        event_id=row["event_id"], at=row["at"], entry=msgspec.convert({**entry, "actor": actor}, AuditEntry)
+    entry = AuditEntry(
+        action=AuditAction(row["action"]),
+        actor=Actor(name=row["actor"], origin=row["origin"]),
+        subject=row["subject"],
+        changes={path: Change(**change) for path, change in row["changes"].items()},
     )
+    return AuditEvent(event_id=row["event_id"], at=row["at"], entry=entry)
