@@ -26,9 +26,11 @@ from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.jobs import JobRepositoryContract
+from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
 from photochanger.testing.provider_usage import ProviderUsageContract
+from photochanger.testing.sessions import SessionRepositoryContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
 from photochanger.testing.templates import TemplateRepositoryContract
@@ -90,6 +92,18 @@ class TestMemoryAudit(AuditLogContract):
         events = await storage.audit.page(AuditFilter(), limit=10)
         assert [event.entry.subject for event in events] == ["c", "b", "a"]
         assert events[0].at < events[1].at < events[2].at
+
+
+class TestMemorySessions(SessionRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryLoginThrottle(LoginThrottleContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
 
 
 class TestMemorySettings(SettingsRepositoryContract):

@@ -8,7 +8,12 @@ from typing import Protocol
 
 import pytest
 
-from photochanger.application.ports.administration import AuditFilter, AuditLog
+from photochanger.application.ports.administration import (
+    AuditFilter,
+    AuditLog,
+    LoginThrottle,
+    SessionRepository,
+)
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
     JobReading,
@@ -64,6 +69,10 @@ class Records(Protocol):
     def usage(self) -> ProviderUsage: ...
     @property
     def audit(self) -> AuditLog: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
+    @property
+    def throttle(self) -> LoginThrottle: ...
     @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...
