@@ -9,9 +9,12 @@ import pytest
 
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
+    PostgresAuditLog,
     PostgresJobRepository,
+    PostgresLoginThrottle,
     PostgresMediaRegistry,
     PostgresProviderUsage,
+    PostgresSessionRepository,
     PostgresSettingsRepository,
     PostgresSlotRepository,
     PostgresTemplateRepository,
@@ -49,6 +52,9 @@ class _Postgres(_RealTime):
         self.settings = PostgresSettingsRepository(pool, self.signals)
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
+        self.audit = PostgresAuditLog(pool)
+        self.sessions = PostgresSessionRepository(pool)
+        self.throttle = PostgresLoginThrottle(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])
