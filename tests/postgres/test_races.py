@@ -12,8 +12,10 @@ from photochanger.adapters.postgres import (
     PostgresAuditLog,
     PostgresJobHistory,
     PostgresJobRepository,
+    PostgresLoginThrottle,
     PostgresMediaRegistry,
     PostgresProviderUsage,
+    PostgresSessionRepository,
     PostgresSettingsRepository,
     PostgresSlotRepository,
     PostgresStatistics,
@@ -56,6 +58,8 @@ class _Postgres(_RealTime):
         self.audit = PostgresAuditLog(pool)
         self.history = PostgresJobHistory(pool)
         self.statistics = PostgresStatistics(pool)
+        self.sessions = PostgresSessionRepository(pool)
+        self.throttle = PostgresLoginThrottle(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -8,7 +8,14 @@ from typing import Final, Protocol
 
 import pytest
 
-from photochanger.application.ports.administration import AuditFilter, AuditLog, JobHistory, Statistics
+from photochanger.application.ports.administration import (
+    AuditFilter,
+    AuditLog,
+    JobHistory,
+    LoginThrottle,
+    SessionRepository,
+    Statistics,
+)
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
     JobReading,
@@ -68,6 +75,10 @@ class Records(Protocol):
     def history(self) -> JobHistory: ...
     @property
     def statistics(self) -> Statistics: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
+    @property
+    def throttle(self) -> LoginThrottle: ...
     @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...

@@ -5,9 +5,11 @@ from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
 from photochanger.adapters.memory.jobs import MemoryJobRepository
+from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
 from photochanger.adapters.memory.media_store import MemoryMediaStore
 from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.sessions import MemorySessionRepository
 from photochanger.adapters.memory.statistics import MemoryStatistics
 from photochanger.adapters.memory.templates import MemoryTemplateRepository
 from photochanger.adapters.memory.usage import MemoryProviderUsage
@@ -33,4 +35,6 @@ class MemoryStorage:
         self.audit = MemoryAuditLog(self.records)
         self.history = MemoryJobHistory(self.records)
         self.statistics = MemoryStatistics(self.records)
+        self.sessions = MemorySessionRepository(self.records)
+        self.throttle = MemoryLoginThrottle(self.records)
         self.files = MemoryMediaStore()

@@ -88,7 +88,10 @@ class SessionRepository(Protocol):
 
     @abstractmethod
     async def close(self, session_id: SessionId, *, entry: AuditEntry) -> bool:
-        """End the session for every process at once, and add `entry`; False, and no entry, where it is not open."""
+        """End the session for every process at once, and add `entry`.
+
+        False, and no entry, where it is not open.
+        """
 
     @abstractmethod
     async def close_all(self, username: str, *, entry: AuditEntry) -> int:
@@ -99,7 +102,8 @@ class LoginThrottle(Protocol):
     """Counts logins by keys (`photochanger.domain.account.throttle_keys`), for all processes together.
 
     An attempt counts from the moment it is let in, so that no number of parallel attempts is more than
-    `LOGIN_ATTEMPTS`; it counts until `LOGIN_BLOCK` after the last one of its key, unless it succeeds.
+    `LOGIN_ATTEMPTS`; it counts until `LOGIN_BLOCK` after the last one of its key was let in, unless it
+    succeeds.
     """
 
     @abstractmethod
@@ -107,13 +111,16 @@ class LoginThrottle(Protocol):
         """Count one attempt for every key, and return None.
 
         Where one of the keys has `LOGIN_ATTEMPTS` already, nothing is counted, and the seconds are returned
-        after which to try again: until the end of the block where so many have failed, one where some of
-        them are not decided yet.
+        after which to try again: one where some of them may still succeed (`LOGIN_DECISION`), else until the
+        end of the block; where several keys are full, the longest of these.
         """
 
     @abstractmethod
     async def failed(self, keys: Collection[str]) -> bool:
-        """Record that an attempt that was let in has failed; say whether that has blocked one of the keys."""
+        """Record that an attempt that was let in has failed; say whether that has blocked one of the keys.
+
+        Of concurrent callers, one is told so.
+        """
 
     @abstractmethod
     async def succeeded(self, keys: Collection[str], *, forgiven: str) -> None:
