@@ -20,7 +20,7 @@ from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import SLOT_IDS, ProviderCall
 from photochanger.entrypoints.cli.booth import form
 from photochanger.entrypoints.cli.processes import ServeProcess
-from photochanger.entrypoints.runtime import opened
+from photochanger.entrypoints.opening import opened
 from photochanger.entrypoints.settings import Environment
 
 PASSWORD = "benchmark-password"

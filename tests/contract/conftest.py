@@ -10,12 +10,16 @@ import pytest
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
+    PostgresJobHistory,
     PostgresJobRepository,
+    PostgresLoginThrottle,
     PostgresMediaRegistry,
     PostgresProviderUsage,
+    PostgresSessionRepository,
     PostgresSettingsRepository,
     PostgresSignals,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -42,9 +46,14 @@ _TIME_PASSES: Final = (
         finalized_at = finalized_at - %(by)s""",
     """UPDATE media_object SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s,
         offer_at = offer_at - %(by)s, fetched_at = fetched_at - %(by)s""",
+    "UPDATE session SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s",
+    "UPDATE login_throttle SET ends_at = ends_at - %(by)s",
     "UPDATE audit_event SET at = at - %(by)s",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
+    # What was added up belongs to hours that are others now; it is added up again when that is asked for.
+    "DELETE FROM job_tally",
+    "UPDATE job_tally_progress SET until = DEFAULT",
 )
 
 
@@ -73,6 +82,10 @@ class PostgresRecordsHarness:
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
         self.audit = PostgresAuditLog(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
+        self.sessions = PostgresSessionRepository(pool)
+        self.throttle = PostgresLoginThrottle(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""

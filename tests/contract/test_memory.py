@@ -5,22 +5,36 @@ import pytest
 from photochanger.adapters.memory import (
     FastPasswordHasherForTests,
     ManualClock,
+    MemoryAccountRepository,
     MemoryMediaStore,
     MemoryStorage,
 )
 from photochanger.adapters.system_clock import SystemClock
-from photochanger.application.ports import AuditFilter, Clock, MediaStore, PasswordHasher, Signals, Topic
+from photochanger.application.ports import (
+    AccountRepository,
+    AuditFilter,
+    Clock,
+    MediaStore,
+    PasswordHasher,
+    Signals,
+    Topic,
+)
 from photochanger.application.signal_hub import SignalHub
+from photochanger.testing.accounts import AccountRepositoryContract
 from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
+from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.jobs import JobRepositoryContract
+from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.media_store import MediaStoreContract
 from photochanger.testing.provider_usage import ProviderUsageContract
+from photochanger.testing.sessions import SessionRepositoryContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.statistics import StatisticsContract
 from photochanger.testing.templates import TemplateRepositoryContract
 
 
@@ -82,6 +96,30 @@ class TestMemoryAudit(AuditLogContract):
         assert events[0].at < events[1].at < events[2].at
 
 
+class TestMemoryHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemorySessions(SessionRepositoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryStatistics(StatisticsContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryLoginThrottle(LoginThrottleContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
 class TestMemorySettings(SettingsRepositoryContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
@@ -112,6 +150,16 @@ class TestSignalHub(SignalsContract):
             hub.announce(topic, subject)
 
         return announce
+
+
+class TestMemoryAccounts(AccountRepositoryContract):
+    @pytest.fixture
+    def accounts(self) -> AccountRepository:
+        return MemoryAccountRepository()
+
+    @pytest.fixture
+    def elsewhere(self, accounts: AccountRepository) -> AccountRepository:
+        return accounts
 
 
 class TestFastPasswordHasher(PasswordHasherContract):

@@ -7,11 +7,15 @@ from photochanger.adapters.postgres import PostgresSignals
 from photochanger.application.ports import Signals, Topic
 from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.harness import Records
+from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.jobs import JobRepositoryContract
+from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
 from photochanger.testing.provider_usage import ProviderUsageContract
+from photochanger.testing.sessions import SessionRepositoryContract
 from photochanger.testing.signals import Announce, SignalsContract
 from photochanger.testing.slots import SettingsRepositoryContract, SlotRepositoryContract
+from photochanger.testing.statistics import StatisticsContract
 from photochanger.testing.templates import TemplateRepositoryContract
 
 
@@ -46,6 +50,30 @@ class TestPostgresUsage(ProviderUsageContract):
 
 
 class TestPostgresAudit(AuditLogContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresSessions(SessionRepositoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresStatistics(StatisticsContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresLoginThrottle(LoginThrottleContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

@@ -10,7 +10,8 @@ from photochanger.application.signal_hub import SignalHub
 
 _CLEAR = """
     SET LOCAL session_replication_role = replica;
-    TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event;
+    TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event, session,
+        login_throttle;
 """
 
 

@@ -10,11 +10,15 @@ import pytest
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
+    PostgresJobHistory,
     PostgresJobRepository,
+    PostgresLoginThrottle,
     PostgresMediaRegistry,
     PostgresProviderUsage,
+    PostgresSessionRepository,
     PostgresSettingsRepository,
     PostgresSlotRepository,
+    PostgresStatistics,
     PostgresTemplateRepository,
     create_pool,
 )
@@ -52,6 +56,10 @@ class _Postgres(_RealTime):
         self.templates = PostgresTemplateRepository(pool)
         self.usage = PostgresProviderUsage(pool)
         self.audit = PostgresAuditLog(pool)
+        self.history = PostgresJobHistory(pool)
+        self.statistics = PostgresStatistics(pool)
+        self.sessions = PostgresSessionRepository(pool)
+        self.throttle = PostgresLoginThrottle(pool)
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -19,7 +19,7 @@ from photochanger.domain.slot import ProviderCall, SlotId
 from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
 from photochanger.entrypoints.cli.processes import Process, ServeProcess
 from photochanger.entrypoints.container import Container
-from photochanger.entrypoints.runtime import opened
+from photochanger.entrypoints.opening import opened
 from photochanger.entrypoints.settings import Environment
 from photochanger.testing.harness import an_entry
 

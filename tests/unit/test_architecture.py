@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 PURE = {"abc", "collections", "contextlib", "dataclasses", "datetime", "enum", "math", "re", "typing"}
 ALLOWED = {
-    "domain": PURE,
+    "domain": PURE | {"hashlib", "ipaddress", "json", "unicodedata"},
     "application": PURE | {"asyncio", "hashlib", "hmac", "secrets"},
 }
 

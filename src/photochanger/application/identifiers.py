@@ -2,6 +2,7 @@
 
 import secrets
 
+from photochanger.domain.account import SessionId
 from photochanger.domain.job import JobId
 from photochanger.domain.media import MediaId
 
@@ -17,3 +18,8 @@ def new_job_id() -> JobId:
 def new_media_id() -> MediaId:
     """Return an unguessable media id."""
     return MediaId(secrets.token_hex(_BYTES))
+
+
+def new_session_id() -> SessionId:
+    """Return an unguessable session id."""
+    return SessionId(secrets.token_hex(_BYTES))

@@ -21,6 +21,9 @@ LOGIN_ATTEMPTS: Final = 5
 LOGIN_BLOCK: Final = timedelta(minutes=15)
 """For how long, counted from the last of them; fewer failures are forgotten after the same time."""
 
+LOGIN_DECISION: Final = timedelta(seconds=10)
+"""Within this time a login is decided; one that is not will not be, and counts like a failed one."""
+
 SESSION_LIFETIME: Final = timedelta(hours=8)
 
 MAX_USERNAME: Final = 64

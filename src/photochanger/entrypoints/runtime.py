@@ -1,24 +1,23 @@
-"""The life of a process: what it opens, what runs in the background, and in which order all of it ends."""
+"""The life of a process that serves: what runs in the background, and in which order all of it ends."""
 
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from socket import socket
 
 import structlog
 
-from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from photochanger.adapters.postgres.migrations import is_current, migrate
 from photochanger.adapters.telemetry.event_loop import watch_event_loop
 from photochanger.adapters.telemetry.metrics import Level
-from photochanger.domain.errors import DatabaseUnavailable, PhotoChangerError
+from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.settings import CleanupSettings
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import GRACE_SEC, make_server
+from photochanger.entrypoints.opening import opened
 from photochanger.entrypoints.settings import Environment
 
 _LOGGER = structlog.stdlib.get_logger("photochanger")
@@ -34,56 +33,6 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 OnReady = Callable[[Container], Awaitable[None]]
 OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
-
-
-@contextmanager
-def embedded_database(environment: Environment) -> Iterator[str]:
-    """Run PostgreSQL in the data folder during the context, and give its DSN.
-
-    Raises `DatabaseUnavailable` with the way out where it cannot be run.
-    """
-    server = EmbeddedPostgres(environment.data_dir)
-    try:
-        dsn = server.start()
-    except EmbeddedPostgresError as error:
-        raise DatabaseUnavailable(str(error)) from error
-    try:
-        yield dsn
-    finally:
-        server.stop()
-
-
-@asynccontextmanager
-async def opened(environment: Environment) -> AsyncIterator[Container]:
-    """Open what a process needs, and close it in the reverse order.
-
-    Without a database URL, PostgreSQL is started in the data folder and migrated. A database that was given
-    is not touched: where its schema is not the current one, `DatabaseUnavailable` says what to do.
-    """
-    async with AsyncExitStack() as stack:
-        environment.data_dir.mkdir(parents=True, exist_ok=True)
-        dsn = environment.database_url
-        if dsn is None:
-            dsn = await asyncio.to_thread(stack.enter_context, embedded_database(environment))
-            await asyncio.to_thread(migrate, dsn)
-        elif not await asyncio.to_thread(is_current, dsn):
-            raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
-        container = Container(environment=environment, database_url=dsn)
-        container.tracing()  # made now, so that a mistake in its variables ends the start
-        await asyncio.to_thread(container.media_folder().check)
-        stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
-        await container.pool().open()
-        stack.push_async_callback(container.pool().close)
-        await container.signals().start()
-        stack.push_async_callback(container.signals().stop)
-        stack.callback(container.configuration().close)
-        stack.push_async_callback(_close_providers, container)
-        yield container
-
-
-async def _close_providers(container: Container) -> None:
-    for provider in container.found_providers().values():
-        await provider.close()
 
 
 async def run_server(

@@ -1,14 +1,21 @@
 """What the suites for records need beside the ports: time that can be let pass, and examples."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
 
-from photochanger.application.ports.administration import AuditFilter, AuditLog
+from photochanger.application.ports.administration import (
+    AuditFilter,
+    AuditLog,
+    JobHistory,
+    LoginThrottle,
+    SessionRepository,
+    Statistics,
+)
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
     JobReading,
@@ -23,7 +30,7 @@ from photochanger.application.ports.storage import (
 )
 from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
 from photochanger.domain.image import ImageInfo, ImageType
-from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource, ResultSource
+from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource, JobState, ResultSource
 from photochanger.domain.media import MediaId, MediaKind, StoredFile, StoredImage
 from photochanger.domain.slot import (
     OnFailure,
@@ -64,6 +71,14 @@ class Records(Protocol):
     def usage(self) -> ProviderUsage: ...
     @property
     def audit(self) -> AuditLog: ...
+    @property
+    def history(self) -> JobHistory: ...
+    @property
+    def statistics(self) -> Statistics: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
+    @property
+    def throttle(self) -> LoginThrottle: ...
     @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...
@@ -164,6 +179,7 @@ async def a_submission(
     content: str | None = None,
     time_left: timedelta = MINUTE,
     idempotency_key: str | None = None,
+    source: JobSource = JobSource.TEST,
 ) -> JobSubmission:
     """Return a submission that is ready to be made, its payload announced."""
     return JobSubmission(
@@ -172,7 +188,7 @@ async def a_submission(
         payload=await announced(records, MediaKind.PAYLOAD, content=content),
         time_left=time_left,
         retention=timedelta(hours=72),
-        source=JobSource.TEST,
+        source=source,
         idempotency_key=idempotency_key,
         trace_context="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
@@ -228,6 +244,17 @@ async def stand_in(records: Records, event: JobEvent = JobEvent.PROVIDER_FAILED)
     return replace(failure(event), result=await a_result(records, ResultSource.ORIGINAL))
 
 
+async def _internal_failure(_records: Records) -> Verdict:
+    return failure(JobEvent.INTERNALLY_FAILED)
+
+
+_VERDICTS: Final[Mapping[JobState, Callable[[Records], Awaitable[Verdict]]]] = {
+    JobState.COMPLETED: success,
+    JobState.FAILED_PROVIDER: stand_in,
+    JobState.FAILED_INTERNAL: _internal_failure,
+}
+
+
 async def a_completed_job(records: Records) -> JobReading:
     """Return a job with a result."""
     return await an_ended_job(records, await success(records))
@@ -239,6 +266,37 @@ async def an_ended_job(records: Records, verdict: Verdict) -> JobReading:
     finished = await records.jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
     assert finished is not None
     return finished
+
+
+async def a_job_in(
+    records: Records,
+    state: JobState,
+    *,
+    slot_id: SlotId = A_SLOT,
+    source: JobSource = JobSource.BOOTH,
+    took: timedelta = SECOND,
+) -> JobReading:
+    """Return a job in this state, which may be any but `CANCELLED`. No other may be claimable meanwhile.
+
+    One that is final has taken as long as `took`, and where time is real a little longer.
+    """
+    time_left = took if state is JobState.FAILED_TIMEOUT else took + 1000 * HOUR
+    submission = await a_submission(records, slot=a_slot(slot_id), time_left=time_left, source=source)
+    pending = (await records.jobs.submit(submission)).reading
+    if state is JobState.PENDING:
+        return pending
+    if state is JobState.FAILED_TIMEOUT:
+        await records.time_passes(took)
+        await records.jobs.expire([pending.job.job_id])
+        return await present(records, pending)
+    [claimed] = await records.jobs.claim(limit=1, lease=took + 1000 * HOUR)
+    if state is JobState.PROCESSING:
+        return claimed
+    await records.time_passes(took)
+    verdict = await _VERDICTS[state](records)
+    ended = await records.jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
+    assert ended is not None
+    return ended
 
 
 async def present(records: Records, reading: JobReading) -> JobReading:

@@ -12,6 +12,7 @@ from datetime import datetime
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.storage import JobReading
 from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.account import Session, SessionId
 from photochanger.domain.audit import AuditEntry, AuditEvent
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import Job, JobId
@@ -38,6 +39,15 @@ class Usage:
     on_day: int
 
 
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How many logins count for a key of the throttle, how many of them have failed, and until when."""
+
+    count: int
+    failures: int
+    ends_at: datetime
+
+
 class MemoryRecords:
     """Everything that is stored, with the clock that judges it and the hub that announces changes."""
 
@@ -51,6 +61,8 @@ class MemoryRecords:
         self.templates: dict[str, Template] = {}
         self.usage: dict[str, Usage] = {}
         self.events: list[AuditEvent] = []
+        self.sessions: dict[SessionId, Session] = {}
+        self.throttled: dict[str, Attempts] = {}
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 

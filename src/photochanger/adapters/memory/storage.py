@@ -3,10 +3,14 @@
 from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
+from photochanger.adapters.memory.history import MemoryJobHistory
 from photochanger.adapters.memory.jobs import MemoryJobRepository
+from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
 from photochanger.adapters.memory.media_store import MemoryMediaStore
 from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.sessions import MemorySessionRepository
+from photochanger.adapters.memory.statistics import MemoryStatistics
 from photochanger.adapters.memory.templates import MemoryTemplateRepository
 from photochanger.adapters.memory.usage import MemoryProviderUsage
 from photochanger.application.ports.clock import Clock
@@ -29,4 +33,8 @@ class MemoryStorage:
         self.templates = MemoryTemplateRepository(self.records)
         self.usage = MemoryProviderUsage(self.records)
         self.audit = MemoryAuditLog(self.records)
+        self.history = MemoryJobHistory(self.records)
+        self.statistics = MemoryStatistics(self.records)
+        self.sessions = MemorySessionRepository(self.records)
+        self.throttle = MemoryLoginThrottle(self.records)
         self.files = MemoryMediaStore()

@@ -10,24 +10,32 @@ Rules of this package:
 """
 
 from photochanger.adapters.postgres.audit import PostgresAuditLog
+from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
+from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.migrations import current_revision, is_current, migrate
 from photochanger.adapters.postgres.pool import create_pool
+from photochanger.adapters.postgres.sessions import PostgresSessionRepository
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.statistics import PostgresStatistics
 from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 
 __all__ = [
     "PostgresAuditLog",
+    "PostgresJobHistory",
     "PostgresJobRepository",
+    "PostgresLoginThrottle",
     "PostgresMediaRegistry",
     "PostgresProviderUsage",
+    "PostgresSessionRepository",
     "PostgresSettingsRepository",
     "PostgresSignals",
     "PostgresSlotRepository",
+    "PostgresStatistics",
     "PostgresTemplateRepository",
     "create_pool",
     "current_revision",

@@ -17,6 +17,8 @@ Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[DictRow]]
 _SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
     "random_page_cost": "1.1",  # plans are made early and kept: they have to suit the tables' later size
+    "jit": "off",  # compiling a statement takes longer than running any of ours
+    "max_parallel_workers_per_gather": "0",  # statistics must not take the cores from photos
     "statement_timeout": "5s",
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",

@@ -88,7 +88,10 @@ class SessionRepository(Protocol):
 
     @abstractmethod
     async def close(self, session_id: SessionId, *, entry: AuditEntry) -> bool:
-        """End the session for every process at once, and add `entry`; False, and no entry, where it is not open."""
+        """End the session for every process at once, and add `entry`.
+
+        False, and no entry, where it is not open.
+        """
 
     @abstractmethod
     async def close_all(self, username: str, *, entry: AuditEntry) -> int:
@@ -99,7 +102,8 @@ class LoginThrottle(Protocol):
     """Counts logins by keys (`photochanger.domain.account.throttle_keys`), for all processes together.
 
     An attempt counts from the moment it is let in, so that no number of parallel attempts is more than
-    `LOGIN_ATTEMPTS`; it counts until `LOGIN_BLOCK` after the last one of its key, unless it succeeds.
+    `LOGIN_ATTEMPTS`; it counts until `LOGIN_BLOCK` after the last one of its key was let in, unless it
+    succeeds.
     """
 
     @abstractmethod
@@ -107,13 +111,16 @@ class LoginThrottle(Protocol):
         """Count one attempt for every key, and return None.
 
         Where one of the keys has `LOGIN_ATTEMPTS` already, nothing is counted, and the seconds are returned
-        after which to try again: until the end of the block where so many have failed, one where some of
-        them are not decided yet.
+        after which to try again: one where some of them may still succeed (`LOGIN_DECISION`), else until the
+        end of the block; where several keys are full, the longest of these.
         """
 
     @abstractmethod
     async def failed(self, keys: Collection[str]) -> bool:
-        """Record that an attempt that was let in has failed; say whether that has blocked one of the keys."""
+        """Record that an attempt that was let in has failed; say whether that has blocked one of the keys.
+
+        Of concurrent callers, one is told so.
+        """
 
     @abstractmethod
     async def succeeded(self, keys: Collection[str], *, forgiven: str) -> None:
@@ -171,8 +178,18 @@ class JobHistory(Protocol):
         """Return up to `limit` jobs that follow the cursor. Takes no longer for a million of old ones."""
 
     @abstractmethod
+    async def latest(self, states: Collection[JobState] | None = None) -> Mapping[SlotId, Job]:
+        """Return the newest job of each slot, of those in `states`; slots without such a job are left out.
+
+        Tests count as well. Takes no longer for a million of old ones.
+        """
+
+    @abstractmethod
     async def with_results(self, slot_id: SlotId, *, limit: int) -> Sequence[Job]:
-        """Return up to `limit` of the slot's jobs whose result has not expired, the newest result first."""
+        """Return up to `limit` of the slot's jobs whose result has not expired, the newest result first.
+
+        What is newest is told by `finalized_at`; ties come in the order of their ids, backwards.
+        """
 
 
 class Statistics(Protocol):
@@ -182,8 +199,8 @@ class Statistics(Protocol):
     async def tallies(self, period: Period) -> SlotTallies:
         """Return the tallies of the period by slot and bucket, by `finalized_at`.
 
-        Hours that were rolled up are known as a whole: the first and the last of a period that does not
-        begin and end at full hours are counted one by one. Takes no longer for a million of old jobs.
+        Where the period does not begin and end with a bucket, its first and its last hold what is inside the
+        period. Takes no longer for a million of old jobs.
         """
 
     @abstractmethod
@@ -192,11 +209,13 @@ class Statistics(Protocol):
 
     @abstractmethod
     async def present(self) -> Present:
-        """Return what is going on now."""
+        """Return what is going on now, tests included. Where nothing waits, the oldest wait is nought."""
 
     @abstractmethod
-    async def roll_up(self) -> int:
-        """Add up the jobs of hours that are over and have not been added up; return how many hours.
+    async def roll_up(self, *, limit: int) -> int:
+        """Add up the jobs of hours that have been over for `SETTLED_AFTER`, so that they are not read again.
 
-        Harmless at any time, in any number of processes at once. No figure changes by it.
+        Returns how many hours were added up, at most `limit`, and nought where none are left; the first is
+        that of the first job that is not added up. Harmless at any time, in any number of processes at once.
+        No figure changes by it.
         """

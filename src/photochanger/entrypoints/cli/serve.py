@@ -15,7 +15,8 @@ from photochanger.adapters.telemetry.logs import configure_logging
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
 from photochanger.entrypoints.http.server import listen
-from photochanger.entrypoints.runtime import embedded_database, run_server, run_worker
+from photochanger.entrypoints.opening import embedded_database
+from photochanger.entrypoints.runtime import run_server, run_worker
 from photochanger.entrypoints.settings import Environment
 
 BOOTH_MARGIN_SEC = 2

@@ -25,6 +25,7 @@ from photochanger.application.try_slot import TrySlot
 from photochanger.domain.account import Principal
 from photochanger.domain.audit import Actor
 from photochanger.domain.operation import ProviderCatalogue
+from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.http import (
     audit,
     jobs,
@@ -38,7 +39,6 @@ from photochanger.entrypoints.http import (
 )
 from photochanger.entrypoints.http.client_address import TrustedProxies, client_address
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.links import ResultLinks
 from photochanger.entrypoints.http.settings import Installed, SettingsAnswer
 from photochanger.entrypoints.http.slots import SlotAnswer
 

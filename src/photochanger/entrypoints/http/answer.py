@@ -12,11 +12,12 @@ from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
 from photochanger.domain.job import JobId
 from photochanger.domain.media import MediaKind
+from photochanger.entrypoints.documents.links import ResultLinks, result_path
+from photochanger.entrypoints.documents.timestamps import rfc3339
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.intake import Inline
-from photochanger.entrypoints.http.links import ResultLinks, result_path
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
     StreamedResponse,
@@ -24,7 +25,6 @@ from photochanger.entrypoints.http.streaming import (
     from_first_chunk,
     in_base64,
 )
-from photochanger.entrypoints.http.timestamps import rfc3339
 
 JSON: Final = "application/json"
 

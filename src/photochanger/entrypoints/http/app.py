@@ -15,6 +15,7 @@ from photochanger.application.ports import Clock
 from photochanger.application.provider_links import OpenLink
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.http.access import Access
 from photochanger.entrypoints.http.administration import (
     HANDLERS,
@@ -35,7 +36,7 @@ from photochanger.entrypoints.http.ingest import INGEST_TEMPLATES, ingest
 from photochanger.entrypoints.http.intake import PhotoIntake
 from photochanger.entrypoints.http.jobs import get_job
 from photochanger.entrypoints.http.lingering import LingeringClose
-from photochanger.entrypoints.http.links import ResultLinks
+from photochanger.entrypoints.http.links import links_for
 from photochanger.entrypoints.http.media import get_media
 from photochanger.entrypoints.http.results import get_preview, get_result
 from photochanger.entrypoints.readiness import Readiness
@@ -104,7 +105,7 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
         )
 
     def result_links(request: AnyRequest) -> ResultLinks:
-        return ResultLinks.for_request(request, container.public_base_url())
+        return links_for(request, container.public_base_url())
 
     def booth_answer(result_links: ResultLinks) -> BoothAnswer:
         return BoothAnswer(

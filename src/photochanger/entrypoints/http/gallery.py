@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from photochanger.application.galleries import ShowGallery
 from photochanger.domain.errors import GalleryDisabled, SlotNotFound
+from photochanger.entrypoints.documents.jobs import ResultView
+from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.http.authorization import ANYBODY
 from photochanger.entrypoints.http.endpoints import endpoint
-from photochanger.entrypoints.http.links import ResultLinks
-from photochanger.entrypoints.http.schemas import ResultView
 
 
 class GalleryView(Struct, kw_only=True):

@@ -10,10 +10,9 @@ from photochanger.application.login import CloseSessions, LogIn, LogOut
 from photochanger.domain.account import MAX_ACCOUNT_PASSWORD, Principal
 from photochanger.domain.audit import Actor
 from photochanger.domain.errors import InvalidCredentials, TooManyAttempts
+from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339
 from photochanger.entrypoints.http.authorization import ANY_ACCOUNT, ANYBODY
 from photochanger.entrypoints.http.endpoints import endpoint
-from photochanger.entrypoints.http.schemas import Timestamp
-from photochanger.entrypoints.http.timestamps import rfc3339
 
 
 class Credentials(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -14,16 +14,15 @@ from photochanger.application.register_media import RegisterMedia
 from photochanger.domain.audit import Actor
 from photochanger.domain.errors import InvalidImage, JobFinalized, JobNotFound, MediaExpired
 from photochanger.domain.permissions import Permission
+from photochanger.entrypoints.documents.links import ResultLinks
+from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339
 from photochanger.entrypoints.http.authorization import open_to_anybody
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.endpoints import endpoint
 from photochanger.entrypoints.http.forms import received_form
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.links import ResultLinks
 from photochanger.entrypoints.http.operations import LINK_RESPONSES, LinkOperation
-from photochanger.entrypoints.http.schemas import Timestamp
-from photochanger.entrypoints.http.timestamps import rfc3339
 
 MEDIA_FORM: Final[dict[str, Any]] = {
     "type": "object",

@@ -1,28 +1,12 @@
-"""The JSON of answers, where it differs from the domain's values."""
+"""The JSON of answers to booths and to monitors."""
 
 from datetime import datetime
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from photochanger.application.results import OpenedResult
-from photochanger.domain.job import Job, JobState
-from photochanger.entrypoints.http.links import ResultLinks
-from photochanger.entrypoints.http.timestamps import rfc3339, rfc3339_or_none
-
-Timestamp = Annotated[
-    str,
-    Meta(
-        description="RFC 3339, UTC, milliseconds",
-        examples=["2026-01-14T09:30:00.123Z"],
-        extra_json_schema={"extra": {"format": "date-time"}},
-    ),
-]
-
-
-Moment = Annotated[
-    datetime, Meta(tz=True, description="RFC 3339, with its zone", examples=["2026-01-14T09:30:00Z"])
-]
+from photochanger.entrypoints.documents.links import ResultLinks
+from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339
 
 
 class PhotoOutcome(Struct, kw_only=True):
@@ -63,71 +47,6 @@ class PhotoOutcome(Struct, kw_only=True):
         )
 
 
-class JobView(Struct, kw_only=True):
-    """A job as its owner sees it."""
-
-    job_id: str
-    slot_id: str
-    status: JobState
-    is_finalized: bool
-    failure_reason: str | None
-    source: str
-    created_at: Timestamp
-    started_at: Timestamp | None
-    finalized_at: Timestamp | None
-    deadline: Timestamp
-    attempts: int
-    result_url: str | None
-    preview_url: str | None
-    result_expires_at: Timestamp | None
-    result_source: str | None
-
-    @classmethod
-    def of(cls, job: Job, links: ResultLinks) -> "JobView":
-        """Return what may be shown of a job."""
-        done = job.result is not None
-        return cls(
-            job_id=job.job_id,
-            slot_id=job.slot_id,
-            status=job.state,
-            is_finalized=job.is_finalized,
-            failure_reason=job.failure_reason,
-            source=job.source,
-            created_at=rfc3339(job.created_at),
-            started_at=rfc3339_or_none(job.started_at),
-            finalized_at=rfc3339_or_none(job.finalized_at),
-            deadline=rfc3339(job.deadline),
-            attempts=job.attempts,
-            result_url=links.result(job.job_id) if done else None,
-            preview_url=links.preview(job.job_id) if done else None,
-            result_expires_at=rfc3339_or_none(job.result_expires_at),
-            result_source=_source(job),
-        )
-
-
-class ResultView(Struct, kw_only=True):
-    """A result that has not expired."""
-
-    job_id: str
-    result_url: str
-    preview_url: str
-    created_at: Timestamp
-    expires_at: Timestamp
-
-    @classmethod
-    def of(cls, job: Job, links: ResultLinks) -> "ResultView":
-        """Return where the result of a job is, and until when."""
-        if job.result_expires_at is None:
-            raise ValueError("the job has no result")
-        return cls(
-            job_id=job.job_id,
-            result_url=links.result(job.job_id),
-            preview_url=links.preview(job.job_id),
-            created_at=rfc3339(job.created_at),
-            expires_at=rfc3339(job.result_expires_at),
-        )
-
-
 class Health(Struct, kw_only=True):
     """Whether this process may be sent requests, and what stands in the way."""
 
@@ -149,10 +68,6 @@ class HealthReport(Struct, kw_only=True):
     status: str
     checks: HealthChecks
     version: str
-
-
-def _source(job: Job) -> str | None:
-    return None if job.result is None else job.result.source
 
 
 def _milliseconds(start: datetime, end: datetime) -> int:

@@ -19,6 +19,7 @@ from photochanger.domain.errors import (
 from photochanger.domain.media import MediaKind, StoredImage
 from photochanger.domain.permissions import Permission
 from photochanger.domain.template import Template
+from photochanger.entrypoints.documents.templates import TemplateView, TemplateWithUsers
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.endpoints import endpoint
@@ -26,8 +27,6 @@ from photochanger.entrypoints.http.errors import RangeNotSatisfiable
 from photochanger.entrypoints.http.forms import received_form, required_field
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.operations import TemplateFileOperation
-from photochanger.entrypoints.http.schemas import Timestamp
-from photochanger.entrypoints.http.timestamps import rfc3339
 
 UPLOAD_FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -37,25 +36,6 @@ UPLOAD_FORM: Final[dict[str, Any]] = {
         "name": {"type": "string", "minLength": 1, "maxLength": 120, "description": "What it is called"},
     },
 }
-
-
-class TemplateView(Struct, kw_only=True):
-    """A template."""
-
-    template_id: str
-    name: str
-    content_type: str
-    size_bytes: int
-    width: int
-    height: int
-    created_at: Timestamp
-    created_by: str
-
-
-class TemplateWithUsers(TemplateView, kw_only=True):
-    """A template, and the slots that use it."""
-
-    slot_ids: list[str]
 
 
 class RemovalQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +60,7 @@ async def register_template(
             request, received, limit_bytes=MAX_TEMPLATE_BYTES, single_fields={"name"}
         )
         template = await templates.add(received, name=required_field(fields, "name"), actor=actor)
-    return TemplateView(**_fields_of(template))
+    return TemplateView.of(template)
 
 
 @get(
@@ -88,7 +68,7 @@ async def register_template(
 )
 async def list_templates(templates: NamedDependency[Templates]) -> list[TemplateView]:
     """Return all templates, the newest first."""
-    return [TemplateView(**_fields_of(template)) for template in await templates.list()]
+    return [TemplateView.of(template) for template in await templates.list()]
 
 
 @get(
@@ -102,8 +82,7 @@ async def get_template(
 ) -> TemplateWithUsers:
     """Return the template, and the slots that use it."""
     found = await templates.get(template_id)
-    users = await templates.users(found)
-    return TemplateWithUsers(**_fields_of(found), slot_ids=list[str](users))
+    return TemplateWithUsers.used_by(await templates.users(found), found)
 
 
 @get(
@@ -153,20 +132,6 @@ async def remove_template(
 ) -> None:
     """Remove the template. While a slot uses it, only with `force`, which takes it out of the slot."""
     await templates.remove(template_id, force=wanted.force, actor=actor)
-
-
-def _fields_of(template: Template) -> dict[str, Any]:
-    image = template.image
-    return {
-        "template_id": template.template_id,
-        "name": template.name,
-        "content_type": image.info.image_type.value,
-        "size_bytes": image.file.size_bytes,
-        "width": image.info.width,
-        "height": image.info.height,
-        "created_at": rfc3339(template.created_at),
-        "created_by": template.created_by,
-    }
 
 
 def _deliverable(

@@ -24,16 +24,16 @@ from photochanger.domain.errors import (
 from photochanger.domain.job import JobSource
 from photochanger.domain.permissions import Permission
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
+from photochanger.entrypoints.documents.reading import read_document
+from photochanger.entrypoints.documents.slots import SlotConfigurationDocument
 from photochanger.entrypoints.http.answer import BoothAnswer
 from photochanger.entrypoints.http.arrival import arrived_at
-from photochanger.entrypoints.http.documents import read_document
 from photochanger.entrypoints.http.endpoints import endpoint
 from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, only_query
 from photochanger.entrypoints.http.intake import Inline, ended_at, inline_of
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
 from photochanger.entrypoints.http.operations import JOB_FAILURES, TestRunOperation
-from photochanger.entrypoints.http.slots import SlotConfigurationDocument
 
 MAX_CONFIG_BYTES: Final = 256 * 1024
 

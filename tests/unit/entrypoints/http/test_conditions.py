@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photochanger.entrypoints.documents.timestamps import rfc3339
 from photochanger.entrypoints.http.conditions import (
     ByteRange,
     Validators,
@@ -14,7 +15,7 @@ from photochanger.entrypoints.http.conditions import (
     requested_range,
 )
 from photochanger.entrypoints.http.errors import RangeNotSatisfiable
-from photochanger.entrypoints.http.timestamps import http_date, rfc3339
+from photochanger.entrypoints.http.timestamps import http_date
 
 MOMENT = datetime(2026, 1, 14, 9, 30, tzinfo=UTC)
 VALIDATORS = Validators(etag='"abc"', last_modified=MOMENT)

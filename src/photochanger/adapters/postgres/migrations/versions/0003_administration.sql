@@ -62,31 +62,39 @@ CREATE TABLE slot_template (
 
 CREATE INDEX slot_template_by_template ON slot_template (template_id);
 
--- Lists of jobs. All of these hold final jobs only, so that a job costs each of them one insertion.
-CREATE INDEX job_final_by_created ON job (created_at, job_id) WHERE finalized_at IS NOT NULL;
-CREATE INDEX job_final_by_slot ON job (slot_id, created_at, job_id) WHERE finalized_at IS NOT NULL;
-CREATE INDEX job_failed_by_created ON job (state, created_at, job_id)
+-- Lists of jobs. All of these hold final jobs only, so that a job costs each of them one insertion. The state is
+-- in them so that jobs of other states are passed over without being read.
+CREATE INDEX job_final_by_created ON job (created_at, job_id, state) WHERE finalized_at IS NOT NULL;
+CREATE INDEX job_final_by_slot ON job (slot_id, created_at, job_id, state) WHERE finalized_at IS NOT NULL;
+CREATE INDEX job_failed_by_created ON job (created_at, job_id, state)
+    WHERE state IN ('failed_timeout', 'failed_provider', 'failed_internal', 'cancelled');
+CREATE INDEX job_failed_by_slot ON job (slot_id, created_at, job_id, state)
     WHERE state IN ('failed_timeout', 'failed_provider', 'failed_internal', 'cancelled');
 CREATE INDEX job_test_by_created ON job (created_at, job_id) WHERE finalized_at IS NOT NULL AND source = 'test';
-CREATE INDEX job_result_by_slot ON job (slot_id, result_expires_at) WHERE result IS NOT NULL;
+CREATE INDEX job_result_by_slot ON job (slot_id, finalized_at, job_id, result_expires_at) WHERE result IS NOT NULL;
 
--- Statistics: booths' jobs one by one for hours that are not added up yet, and the sums for those that are.
+-- Statistics: booths' jobs one by one, for hours that are not added up yet.
 CREATE INDEX job_booth_by_finalized ON job (finalized_at) INCLUDE (slot_id, state, created_at)
     WHERE finalized_at IS NOT NULL AND source = 'booth';
 
+-- And the sums of quarter hours, hours, quarters of days and days. A row has all jobs of its time: rows for each
+-- class of the histogram would be half as many as jobs. Its documents are json, and not jsonb, because they are
+-- only ever read as wholes, by the thousand.
 CREATE TABLE job_tally (
-    hour           timestamptz NOT NULL,
-    slot_id        text COLLATE "C" NOT NULL,
-    state          text COLLATE "C" NOT NULL,
-    -- The class of the histogram (photochanger.domain.statistics), for completed jobs; else -1.
-    duration_class smallint NOT NULL,
-    jobs           integer NOT NULL CHECK (jobs > 0),
-    PRIMARY KEY (hour, slot_id, state, duration_class)
+    length    interval NOT NULL,
+    start     timestamptz NOT NULL,
+    -- NULL: all slots together.
+    slot_id   text COLLATE "C",
+    -- How many were completed, by the class of the histogram (photochanger.domain.statistics).
+    durations json NOT NULL,
+    -- How many ended otherwise, by their state.
+    others    json NOT NULL,
+    CONSTRAINT job_tally_key UNIQUE NULLS NOT DISTINCT (length, start, slot_id)
 );
 
 CREATE TABLE job_tally_progress (
     is_the_one boolean PRIMARY KEY DEFAULT true CHECK (is_the_one),
-    -- All hours before this one are added up.
+    -- Everything that ended by then is added up; a full hour.
     until      timestamptz NOT NULL DEFAULT 'epoch'
 );
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from photochanger.domain.errors import InvalidRequest, ValidationFailed
-from photochanger.entrypoints.http.documents import read_document, read_query
+from photochanger.entrypoints.documents.reading import read_document, read_query
 
 
 class Effect(StrEnum):

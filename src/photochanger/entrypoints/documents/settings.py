@@ -1,0 +1,192 @@
+"""The settings: how they are changed, and how they are shown."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from photochanger.application.edit_settings import SettingsEdit
+from photochanger.domain.account import Account
+from photochanger.domain.operation import ProviderCatalogue
+from photochanger.domain.settings import (
+    CleanupSettings,
+    IngestSettings,
+    LimitSettings,
+    ResultSettings,
+    Settings,
+)
+from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339_or_none
+
+
+class IngestUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How photos come in."""
+
+    sync_response_timeout_sec: Annotated[int, Meta(description="10 to 60")]
+    rate_limit_rps: Annotated[float, Meta(description="0.1 to 10000")]
+    rate_limit_burst: Annotated[int, Meta(description="1 to 100000")]
+    max_upload_mb: Annotated[int, Meta(description="1 to 2048")]
+    deduplicate: bool
+    dslr_password: Annotated[
+        str | None, Meta(description="A new ingest password, 8 to 128 characters; it is never shown again")
+    ] = None
+
+
+class ResultsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long results live, and how many a gallery shows."""
+
+    retention_hours: Annotated[int, Meta(description="24 to 168")]
+    gallery_size: Annotated[int, Meta(description="1 to 100")]
+
+
+class LimitsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How much may go on at once, and how often a provider may be called. A missing provider has no limit."""
+
+    per_slot: Annotated[int, Meta(description="1 to 1000")]
+    per_provider: dict[str, int] = {}
+    quota_per_minute: dict[str, int] = {}
+    quota_per_day: dict[str, int] = {}
+
+
+class CleanupDocument(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whether expired files are deleted, and how often it is looked for them."""
+
+    enabled: bool
+    interval_sec: Annotated[int, Meta(description="1 to 3600")]
+
+
+class SettingsUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the settings are to be. `version` is the one that was read before."""
+
+    version: int
+    ingest: IngestUpdate
+    results: ResultsDocument
+    limits: LimitsDocument
+    cleanup: CleanupDocument
+
+    def edit(self) -> SettingsEdit:
+        """Return the same as the use case takes it."""
+        ingest = IngestSettings(
+            sync_response_timeout_sec=self.ingest.sync_response_timeout_sec,
+            rate_limit_rps=self.ingest.rate_limit_rps,
+            rate_limit_burst=self.ingest.rate_limit_burst,
+            max_upload_mb=self.ingest.max_upload_mb,
+            deduplicate=self.ingest.deduplicate,
+        )
+        settings = Settings(
+            version=self.version,
+            ingest=ingest,
+            results=ResultSettings(
+                retention_hours=self.results.retention_hours, gallery_size=self.results.gallery_size
+            ),
+            limits=LimitSettings(
+                per_slot=self.limits.per_slot,
+                per_provider=self.limits.per_provider,
+                quota_per_minute=self.limits.quota_per_minute,
+                quota_per_day=self.limits.quota_per_day,
+            ),
+            cleanup=CleanupSettings(enabled=self.cleanup.enabled, interval_sec=self.cleanup.interval_sec),
+        )
+        return SettingsEdit(settings=settings, ingest_password=self.ingest.dslr_password)
+
+
+class IngestView(Struct, kw_only=True):
+    """How photos come in; of the password only whether, when and by whom it was set."""
+
+    sync_response_timeout_sec: int
+    password_is_set: bool
+    password_updated_at: Timestamp | None
+    password_updated_by: str | None
+    rate_limit_rps: float
+    rate_limit_burst: int
+    max_upload_mb: int
+    deduplicate: bool
+
+
+class Derived(Struct, kw_only=True):
+    """The times that follow from the settings."""
+
+    t_sync_response_sec: int
+    t_public_link_ttl_sec: int
+    t_result_retention_hours: int
+
+
+class ProviderKey(Struct, kw_only=True):
+    """Whether a provider has what it needs to be called."""
+
+    key_is_set: bool
+
+
+class AccountView(Struct, kw_only=True):
+    """An account, and what it may do."""
+
+    username: str
+    permissions: list[str]
+
+    @classmethod
+    def of(cls, account: Account) -> "AccountView":
+        """Return an account as it is shown."""
+        return cls(username=account.username, permissions=sorted(account.permissions))
+
+
+class SettingsView(Struct, kw_only=True):
+    """The settings as administrators see them. No secret is ever shown."""
+
+    version: int
+    updated_at: Timestamp | None
+    updated_by: str | None
+    ingest: IngestView
+    results: ResultsDocument
+    limits: LimitsDocument
+    cleanup: CleanupDocument
+    derived: Derived
+    providers: dict[str, ProviderKey]
+    accounts: list[AccountView]
+
+    @classmethod
+    def of(
+        cls, stored: Settings, *, catalogue: ProviderCatalogue, accounts: Sequence[Account]
+    ) -> "SettingsView":
+        """Return the settings as they are shown, with the providers and the accounts that there are."""
+        return cls(
+            version=stored.version,
+            updated_at=rfc3339_or_none(stored.updated_at),
+            updated_by=stored.updated_by,
+            ingest=_ingest(stored.ingest),
+            results=ResultsDocument(
+                retention_hours=stored.results.retention_hours, gallery_size=stored.results.gallery_size
+            ),
+            limits=_limits(stored.limits),
+            cleanup=CleanupDocument(enabled=stored.cleanup.enabled, interval_sec=stored.cleanup.interval_sec),
+            derived=Derived(
+                t_sync_response_sec=stored.ingest.sync_response_timeout_sec,
+                t_public_link_ttl_sec=stored.ingest.sync_response_timeout_sec,
+                t_result_retention_hours=stored.results.retention_hours,
+            ),
+            providers={
+                name: ProviderKey(key_is_set=description.is_configured)
+                for name, description in sorted(catalogue.items())
+            },
+            accounts=[AccountView.of(account) for account in accounts],
+        )
+
+
+def _ingest(stored: IngestSettings) -> IngestView:
+    return IngestView(
+        sync_response_timeout_sec=stored.sync_response_timeout_sec,
+        password_is_set=stored.password_hash is not None,
+        password_updated_at=rfc3339_or_none(stored.password_updated_at),
+        password_updated_by=stored.password_updated_by,
+        rate_limit_rps=stored.rate_limit_rps,
+        rate_limit_burst=stored.rate_limit_burst,
+        max_upload_mb=stored.max_upload_mb,
+        deduplicate=stored.deduplicate,
+    )
+
+
+def _limits(stored: LimitSettings) -> LimitsDocument:
+    return LimitsDocument(
+        per_slot=stored.per_slot,
+        per_provider=dict(stored.per_provider),
+        quota_per_minute=dict(stored.quota_per_minute),
+        quota_per_day=dict(stored.quota_per_day),
+    )
