@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
+from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import SLOT_IDS, ProviderCall
 from photochanger.entrypoints.cli.booth import form
@@ -24,6 +25,8 @@ from photochanger.entrypoints.settings import Environment
 
 PASSWORD = "benchmark-password"
 BOUNDARY = "-" * 12 + "090306000104030805010400"
+
+_SET_UP = AuditEntry(action=AuditAction.SETTINGS_CHANGED, actor=Actor(name="benchmark"))
 SERVER_CORE, LOAD_CORE = "0", "1"
 
 
@@ -82,10 +85,10 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
     async with opened(Environment(data_dir=data_dir)) as container:
         slot = await container.slots().get(SLOT_IDS[0])
         configuration = replace(slot.configuration, **terms)
-        await container.slots().save(replace(slot, configuration=configuration), changed_by="benchmark")
+        await container.slots().save(replace(slot, configuration=configuration), entry=_SET_UP)
         settings = await container.settings().get()
         ingest = replace(settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD))
-        await container.settings().save(replace(settings, ingest=ingest), changed_by="benchmark")
+        await container.settings().save(replace(settings, ingest=ingest), entry=_SET_UP)
 
 
 @contextmanager

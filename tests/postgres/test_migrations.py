@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.sql import SQL
 
 from photochanger.adapters.postgres import current_revision, is_current, migrate, migrations
 from photochanger.domain.errors import DatabaseUnavailable
@@ -163,6 +164,8 @@ _PENDING_LINK: dict[str, object] = {
         ({"kind": "letter"}, "media_kind_is_known"),
         ({"expires_at": None}, "media_endless_when_template"),
         ({"kind": "template", "expires_at": None}, "media_endless_when_template"),
+        ({"kind": "preview", "expires_at": None}, "media_endless_when_template"),
+        ({"kind": "result", "expires_at": None}, "media_endless_when_template"),
         ({"offer_at": None}, "media_offered_unless_endless"),
         ({"kind": "template", "offer_at": None}, "media_offered_unless_endless"),
         ({"kind": "template", "fetched_at": _LEASE}, "media_fetched_when_link"),
@@ -177,11 +180,14 @@ def test_the_schema_refuses_files_that_cannot_be(
     assert caught.value.diag.constraint_name == constraint
 
 
-_FIRST_VERSION = Path(migrations.__file__).parent / "versions" / "0001_jobs.sql"
+_VERSIONS = Path(migrations.__file__).parent / "versions"
 
 _DATA_OF_THE_FIRST_VERSION = """
     CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
-    INSERT INTO alembic_version VALUES ('0001');
+    UPDATE slot SET configuration = '{"call": {"provider": "gemini", "operation": "edit"}, "is_active": true}',
+        version = 2, updated_at = '2026-01-14T11:00Z', updated_by = 'serg'
+    WHERE slot_id = 'slot-001';
+    UPDATE setting SET document = '{"results": {"retention_hours": 48}}', version = 7;
     INSERT INTO job (job_id, slot_id, slot_version, configuration, payload_id, content_hash, created_at,
         deadline, retention, source, state, fence, lease_expires_at, started_at, finalized_at, attempts,
         failure_reason, result)
@@ -209,17 +215,40 @@ _DATA_OF_THE_FIRST_VERSION = """
          '2026-01-14T12:01:10Z', NULL, NULL, NULL);
 """
 
+_DATA_OF_THE_SECOND_VERSION = """
+    INSERT INTO job (job_id, slot_id, slot_version, configuration, payload_id, content_hash, created_at,
+        deadline, retention, source, state, fence, started_at, finalized_at, attempts, failure_reason, result)
+    VALUES
+        (repeat('8', 32), 'slot-002', 1, '{}', repeat('b', 32), 'x', '2026-01-14T12:00Z',
+         '2026-01-14T12:01Z', '72 h', 'test', 'failed_provider', 1, '2026-01-14T12:00Z',
+         '2026-01-14T12:00:30Z', 1, 'provider_error', '{"source": "original"}');
+    INSERT INTO media_object (media_id, kind, slot_id, state, created_at, expires_at, offer_at, image_type,
+        size_bytes, sha256, fetched_at)
+    VALUES
+        (repeat('9', 32), 'provider_link', 'slot-001', 'deleted', '2026-01-14T12:00Z', '2026-01-14T12:01Z',
+         '2026-01-14T12:01Z', 'image/png', 3, 'x', '2026-01-14T12:00:10Z');
+    INSERT INTO provider_usage (provider, counted_at, in_minute, on_day)
+    VALUES ('gemini', '2026-01-14T12:00Z', 1, 5);
+"""
 
-def test_what_the_first_version_stored_is_kept(new_database: NewDatabase) -> None:
+
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, version: str) -> None:
     dsn = new_database(migrated=False)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_FIRST_VERSION.read_bytes())
+        for file in sorted(_VERSIONS.glob("*.sql")):
+            if file.name[:4] <= version:
+                connection.execute(file.read_bytes())
         connection.execute(_DATA_OF_THE_FIRST_VERSION)
+        connection.execute("INSERT INTO alembic_version VALUES (%s)", [version])
+        if version >= "0002":
+            connection.execute(_DATA_OF_THE_SECOND_VERSION)
         before = _contents(connection)
-        assert "0002" in migrate(dsn)
+        assert migrate(dsn) == [each for each in ("0002", "0003") if each > version]
         after = _contents(connection)
     assert [{name: row[name] for name in old} for row, old in zip(after, before, strict=True)] == before
-    assert {row["fetched_at"] for row in after if "media_id" in row} == {None}
+    if version == "0001":
+        assert {row["fetched_at"] for row in after if "media_id" in row} == {None}
     assert [row["result_expires_at"] for row in after if row.get("state") == "completed"] == [
         datetime.fromisoformat("2026-01-17T12:00:30Z")
     ]
@@ -227,5 +256,13 @@ def test_what_the_first_version_stored_is_kept(new_database: NewDatabase) -> Non
 
 def _contents(connection: psycopg.Connection) -> list[dict[str, Any]]:
     cursor = connection.cursor(row_factory=dict_row)
-    jobs = cursor.execute("SELECT * FROM job ORDER BY seq").fetchall()
-    return jobs + cursor.execute("SELECT * FROM media_object ORDER BY media_id").fetchall()
+    return [
+        row
+        for query in (
+            SQL("SELECT * FROM job ORDER BY seq"),
+            SQL("SELECT * FROM media_object ORDER BY media_id"),
+            SQL("SELECT * FROM slot ORDER BY slot_id"),
+            SQL("SELECT * FROM setting"),
+        )
+        for row in cursor.execute(query).fetchall()
+    ]

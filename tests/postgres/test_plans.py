@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from photochanger.adapters.postgres import job_statements, media, templates, usage
+from photochanger.adapters.postgres import audit, job_statements, media, templates, usage
+from photochanger.adapters.postgres.audit import entry_parameters
 from photochanger.adapters.postgres.pool import connection_options
 from photochanger.adapters.postgres.rows import described, stored_images
 from photochanger.domain.job import JobEvent
 from photochanger.domain.media import MediaState
-from photochanger.testing.harness import an_image
+from photochanger.testing.harness import an_entry, an_image
 
 _OLD_ROWS = """
     INSERT INTO job (job_id, slot_id, slot_version, configuration, payload_id, content_hash, created_at,
@@ -34,8 +35,16 @@ _OLD_ROWS = """
     SELECT md5(n::text), 'result', 'slot-001', CASE WHEN n % 1000 = 0 THEN 'pending' ELSE 'deleted' END,
         now() - '9 days'::interval, now() - '1 day'::interval, now() - '1 day'::interval
     FROM generate_series(1, 50000) AS n;
-    INSERT INTO template (template_id, name, image, created_at, created_by)
-    SELECT md5(n::text), 'x', '{}', now(), 'x' FROM generate_series(1, 5000) AS n;
+    INSERT INTO template (template_id, name, image, preview, created_at, created_by)
+    SELECT md5(n::text), 'x', '{}', '{}', now(), 'x' FROM generate_series(1, 5000) AS n;
+    INSERT INTO slot_template (slot_id, template_id)
+    SELECT slot_id, template_id FROM slot, template;
+    INSERT INTO audit_event (action, actor, origin, subject, changes)
+    SELECT 'login_failed', NULL, '', '', '{}' FROM generate_series(1, 20000);
+    INSERT INTO audit_event (action, actor, origin, subject, changes)
+    SELECT 'slot_changed', 'serg', '', 'slot-001', '{}' FROM generate_series(1, 100);
+    INSERT INTO audit_event (action, actor, origin, subject, changes)
+    SELECT 'login_failed', NULL, '', '', '{}' FROM generate_series(1, 20000);
 """
 
 
@@ -46,7 +55,8 @@ def connection(new_database: Any) -> Iterator[psycopg.Connection]:
         connection.execute(_OLD_ROWS)
         connection.execute("VACUUM ANALYZE job")
         connection.execute("VACUUM ANALYZE media_object")
-        connection.execute("VACUUM ANALYZE template")
+        for table in ("template", "slot_template", "audit_event"):
+            connection.execute(SQL("VACUUM ANALYZE {}").format(Identifier(table)))
         yield connection
 
 
@@ -63,6 +73,7 @@ def _plan(connection: psycopg.Connection, statement: bytes, parameters: dict[str
     return "\n".join(line for (line,) in rows)
 
 
+_ENTRY = entry_parameters(an_entry())
 _LEASE = timedelta(seconds=10)
 _FINALIZE = {
     "job_id": "a" * 32,
@@ -96,11 +107,32 @@ _STATEMENTS: Sequence[tuple[bytes, dict[str, object], str]] = [
     (templates._FIND, {"template_ids": ["a" * 32]}, "template_pkey"),
     (
         templates._ADD,
-        {"name": "x", "image": "{}", "created_by": "x", **described(an_image())},
+        {
+            "template_id": "a" * 32,
+            "name": "x",
+            "image": "{}",
+            "preview": "{}",
+            "kinds": ["template", "preview"],
+            **stored_images([an_image(), an_image()]),
+            **_ENTRY,
+        },
         "media_object_pkey",
     ),
-    (templates._REMOVE, {"template_id": "a" * 32}, "template_pkey"),
-    (templates._REMOVE, {"template_id": "a" * 32}, "media_object_pkey"),
+    (templates._REMOVE, {"template_id": "a" * 32, **_ENTRY}, "template_pkey"),
+    (templates._REMOVE, {"template_id": "a" * 32, **_ENTRY}, "media_object_pkey"),
+    (templates._USERS, {"template_id": "a" * 32}, "slot_template_by_template"),
+    (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "job_job_id_key"),
+    (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "media_object_pkey"),
+    (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "job_pending_by_seq"),
+    (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "media_object_pkey"),
+    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_result_by_slot"),
+    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_pkey"),
+    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "media_object_pkey"),
+    (audit._page([]), {"limit": 50}, "audit_event_pkey"),
+    (audit._page(["before"]), {"limit": 50, "before": 1_000}, "audit_event_pkey"),
+    (audit._page(["action"]), {"limit": 50, "action": "slot_changed"}, "audit_event_by_action"),
+    (audit._page(["actor"]), {"limit": 50, "actor": "serg"}, "audit_event_by_actor"),
+    (audit._page(["subject"]), {"limit": 50, "subject": "slot-001"}, "audit_event_by_subject"),
     (usage._TAKE, {"provider": "p", "per_minute": 1, "per_day": None}, "provider_usage_pkey"),
 ]
 

@@ -29,6 +29,7 @@ from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.testing.harness import HOUR, Records, a_submission
 from photochanger.testing.job_machine import race_success_against_timeout
 from photochanger.testing.provider_usage import inside
+from photochanger.testing.templates import race_removal_against_binding
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -67,6 +68,18 @@ async def test_ten_thousand_races_of_success_and_timeout_have_one_winner_each(re
     assert outcomes.total() >= 10_000
     assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
     assert min(outcomes.values()) > 500
+
+
+async def test_races_with_a_cancellation_too_have_one_winner_each(records: Records) -> None:
+    outcomes = Counter(await race_success_against_timeout(records, rounds=3_000, at_once=64, cancelling=True))
+    assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT, JobState.CANCELLED}
+    assert min(outcomes.values()) > 100
+
+
+async def test_of_removing_a_template_and_binding_it_one_succeeds(records: Records) -> None:
+    outcomes = await race_removal_against_binding(records, rounds=3_000)
+    assert set(outcomes) == {"bound", "removed"}
+    assert min(outcomes.values()) > 100
 
 
 async def test_no_job_is_stranded_among_submitters_and_claimers(records: Records) -> None:

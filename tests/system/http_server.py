@@ -33,6 +33,7 @@ from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, Slot
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
 from photochanger.entrypoints.readiness import Readiness
+from photochanger.testing.harness import an_entry
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
@@ -143,7 +144,7 @@ class System:
         settings = await self.storage.settings.get()
         stored = await FastPasswordHasherForTests().hash(password)
         await self.storage.settings.save(
-            replace(settings, ingest=replace(settings.ingest, password_hash=stored)), changed_by="test"
+            replace(settings, ingest=replace(settings.ingest, password_hash=stored)), entry=an_entry("test")
         )
 
     async def set_slot(
@@ -164,7 +165,7 @@ class System:
             size_limit_mb=size_limit_mb,
         )
         slot = Slot(slot_id=slot_id, configuration=configuration, version=stored.version)
-        await self.storage.slots.save(slot, changed_by="test")
+        await self.storage.slots.save(slot, entry=an_entry("test"))
 
     def _operation(self) -> str:
         return self.provider.description.operations[0].name

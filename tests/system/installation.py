@@ -21,6 +21,7 @@ from photochanger.entrypoints.cli.processes import Process, ServeProcess
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.runtime import opened
 from photochanger.entrypoints.settings import Environment
+from photochanger.testing.harness import an_entry
 
 PASSWORD = "correct-horse"
 SLOT = SlotId("slot-001")
@@ -131,7 +132,7 @@ class Installation:
                 "sync_response_timeout_sec": timeout_sec,
             }
             configuration = replace(slot.configuration, **given | terms)
-            await container.slots().save(replace(slot, configuration=configuration), changed_by="test")
+            await container.slots().save(replace(slot, configuration=configuration), entry=an_entry("test"))
             settings = await container.settings().get()
             password_hash = await container.hasher().hash(PASSWORD)
             await container.settings().save(
@@ -140,7 +141,7 @@ class Installation:
                     ingest=replace(settings.ingest, password_hash=password_hash),
                     cleanup=replace(settings.cleanup, interval_sec=1),
                 ),
-                changed_by="test",
+                entry=an_entry("test"),
             )
 
     async def send(

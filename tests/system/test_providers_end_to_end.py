@@ -18,6 +18,7 @@ from photochanger.entrypoints.cli.booth import Delivery, Refusal
 from photochanger.entrypoints.cli.exit_codes import ExitCode
 from photochanger.testing.fake_gemini import FakeGemini
 from photochanger.testing.fake_turbotext import FakeTurbotext
+from photochanger.testing.harness import an_entry
 from photochanger.testing.marks import metadata_markers
 from photochanger.testing.photos import is_upright, jpeg_24mp, plain_jpeg
 from tests.system.installation import Installation
@@ -135,7 +136,7 @@ async def test_a_quota_that_is_used_up_is_told_with_a_time(
     async with installation.container() as container:
         settings = await container.settings().get()
         limits = replace(settings.limits, quota_per_day={"rehearsal": 1})
-        await container.settings().save(replace(settings, limits=limits), changed_by="test")
+        await container.settings().save(replace(settings, limits=limits), entry=an_entry("test"))
     path = tmp_path / "photo.jpg"
     path.write_bytes(plain_jpeg())
     server, other = installation.serve("--no-worker"), installation.worker()

@@ -28,7 +28,7 @@ class MediaKind(StrEnum):
     RESULT = "result"
     """The finished picture; lives until the job's `result_expires_at`."""
     PREVIEW = "preview"
-    """A small JPEG of the result; lives as long as the result."""
+    """A small JPEG of a result or a template; lives as long as that."""
     PROVIDER_LINK = "provider_link"
     """A photo or template offered to a provider on a public link; lives as long as its call."""
     TEMPLATE = "template"
@@ -69,8 +69,8 @@ class StoredImage:
 class MediaObject:
     """One file as the database knows it. `image_type`, `size_bytes` and `sha256` are known once stored.
 
-    `slot_id` is None for what belongs to no slot, `expires_at` for what has no end of its own: templates,
-    once stored. `fetched_at` is when a provider link was fetched for the first time.
+    `slot_id` is None for what belongs to no slot, `expires_at` for what has no end of its own: templates
+    and their previews, once stored. `fetched_at` is when a provider link was fetched for the first time.
     """
 
     media_id: MediaId

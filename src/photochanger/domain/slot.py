@@ -90,6 +90,14 @@ class SlotConfiguration:
     on_failure: OnFailure = OnFailure.ERROR
     public_gallery: bool = True
 
+    @property
+    def template_ids(self) -> frozenset[str]:
+        """The templates that it binds, in its call or its fallback."""
+        calls = (self.call, self.fallback)
+        return frozenset(
+            binding.template_id for call in calls if call is not None for binding in call.template_media
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:

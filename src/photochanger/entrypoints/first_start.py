@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from photochanger.application.ports import PasswordHasher, SettingsRepository, SlotRepository
+from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
 from photochanger.domain.errors import VersionConflict
 from photochanger.domain.permissions import Permission
 from photochanger.domain.settings import Settings
@@ -16,7 +17,7 @@ from photochanger.entrypoints.settings import Environment
 STARTER_EFFECTS = ("comic", "sepia", "mirror")
 """What the first slots do, on the rehearsal provider."""
 
-MADE_BY = "first start"
+MADE_BY = Actor(name="first start", origin=COMMAND_LINE)
 
 _PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 - no look-alikes: it is typed at a booth
 
@@ -70,7 +71,8 @@ class FirstStart:
         settings = self._seeded(settings)
         ingest = replace(settings.ingest, password_hash=await self._hasher.hash(noted.ingest_password))
         try:
-            return await self._settings.save(replace(settings, ingest=ingest), changed_by=MADE_BY)
+            entry = AuditEntry(action=AuditAction.INGEST_PASSWORD_ROTATED, actor=MADE_BY)
+            return await self._settings.save(replace(settings, ingest=ingest), entry=entry)
         except VersionConflict:
             return await self._settings.get()
 
@@ -94,7 +96,8 @@ class FirstStart:
             slot.configuration, call=call, is_active=True, display_name=f"Rehearsal: {effect}"
         )
         try:
-            await self._slots.save(replace(slot, configuration=configuration), changed_by=MADE_BY)
+            entry = AuditEntry(action=AuditAction.SLOT_CHANGED, actor=MADE_BY, subject=slot.slot_id)
+            await self._slots.save(replace(slot, configuration=configuration), entry=entry)
         except VersionConflict:
             return
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,7 @@ class AuditLogContract(RecordsContract):
             **{name: getattr(_by(name, event), name) for name in _FILTERS},
         )
         assert await records.audit.page(wanted, limit=100) == [event]
-        others: dict[str, object] = {
+        others: dict[str, Any] = {
             "action": AuditAction.LOGGED_OUT,
             "actor": "nobody",
             "subject": "slot-003",

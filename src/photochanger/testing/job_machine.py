@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from photochanger.application.ports.administration import AuditFilter
 from photochanger.application.ports.storage import JobReading, JobSubmission, Verdict
 from photochanger.domain.errors import InvalidTransition
 from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobId, JobResult, JobState
@@ -23,6 +24,7 @@ from photochanger.testing.harness import (
     a_pending_job,
     a_processing_job,
     a_slot,
+    an_entry,
     an_image,
     failure,
     new_id,
@@ -77,6 +79,12 @@ async def _timed_out(records: Records, _: timedelta) -> JobReading:
     return pending
 
 
+async def _cancelled(records: Records, _: timedelta) -> JobReading:
+    claimed = await a_processing_job(records, time_left=HOUR, lease=_LONG)
+    await records.jobs.cancel(claimed.job.job_id, entry=an_entry())
+    return claimed
+
+
 ORIGINS: Mapping[str, Callable[[Records, timedelta], Awaitable[JobReading]]] = {
     "pending": _pending,
     "released": _released,
@@ -87,11 +95,9 @@ ORIGINS: Mapping[str, Callable[[Records, timedelta], Awaitable[JobReading]]] = {
     "failed_provider with a stand-in": _ended_by(stand_in),
     "failed_internal": _ended_by(_broken),
     "failed_timeout": _timed_out,
+    "cancelled": _cancelled,
 }
 """Ways into every state that the repository's methods lead to."""
-
-EVENTS = tuple(event for event in JobEvent if event is not JobEvent.CANCEL_REQUESTED)
-"""The events that a method of the repository causes."""
 
 
 async def _cause(records: Records, event: JobEvent, job: Job, fence: int, verdict: Verdict) -> None:
@@ -105,6 +111,8 @@ async def _cause(records: Records, event: JobEvent, job: Job, fence: int, verdic
             await jobs.release(job.job_id, fence=fence)
         case JobEvent.DEADLINE_PASSED:
             await jobs.expire([job.job_id])
+        case JobEvent.CANCEL_REQUESTED:
+            await jobs.cancel(job.job_id, entry=an_entry())
         case _:
             await jobs.finalize(job.job_id, verdict, fence=fence)
 
@@ -147,7 +155,7 @@ class JobMachineContract(RecordsContract):
         """Return records on a clock that runs by itself; override where that of `records` does not."""
         return records
 
-    @pytest.mark.parametrize("event", EVENTS)
+    @pytest.mark.parametrize("event", JobEvent)
     @pytest.mark.parametrize("origin", ORIGINS)
     async def test_it_does_what_the_state_machine_does(
         self, records: Records, origin: str, event: JobEvent
@@ -182,26 +190,31 @@ class JobMachineContract(RecordsContract):
         outcomes = await race_success_against_timeout(racing_records, rounds=200)
         assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT}
 
+    async def test_of_success_timeout_and_cancellation_one_wins(self, racing_records: Records) -> None:
+        outcomes = await race_success_against_timeout(racing_records, rounds=200, cancelling=True)
+        assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT, JobState.CANCELLED}
+
 
 async def race_success_against_timeout(
-    records: Records, *, rounds: int, at_once: int = 32
+    records: Records, *, rounds: int, at_once: int = 32, cancelling: bool = False
 ) -> Sequence[JobState]:
     """Let a worker and a waiting request end `rounds` jobs around their deadlines; return the outcomes.
 
-    Raises `AssertionError` where a job has not exactly one winner, or its files do not fit the outcome.
+    With `cancelling`, an administrator cancels each of them at the same time. Raises `AssertionError` where a
+    job has not exactly one winner, or its files do not fit the outcome.
     """
     outcomes: list[JobState] = []
 
     async def run() -> None:
         while len(outcomes) < rounds:
-            if (outcome := await _one_round(records)) is not None:
+            if (outcome := await _one_round(records, cancelling=cancelling)) is not None:
                 outcomes.append(outcome)
 
     await asyncio.gather(*(run() for _ in range(at_once)))
     return outcomes
 
 
-async def _one_round(records: Records) -> JobState | None:
+async def _one_round(records: Records, *, cancelling: bool) -> JobState | None:
     """Submit a job, claim one, and race for it; None where the machine was too slow to claim in time."""
     payload, image, preview = an_image(), an_image(), an_image()
     kinds = {payload: MediaKind.PAYLOAD, image: MediaKind.RESULT, preview: MediaKind.PREVIEW}
@@ -218,10 +231,11 @@ async def _one_round(records: Records) -> JobState | None:
         await records.jobs.expire([job_id])
         return None
     result = JobResult(image=image, preview=preview)
-    return await _race(records, claimed[0], Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=result))
+    verdict = Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=result)
+    return await _race(records, claimed[0], verdict, cancelling=cancelling)
 
 
-async def _race(records: Records, claimed: JobReading, verdict: Verdict) -> JobState:
+async def _race(records: Records, claimed: JobReading, verdict: Verdict, *, cancelling: bool) -> JobState:
     deadline = time.monotonic() + claimed.seconds_to_deadline
     job_id, fence = claimed.job.job_id, claimed.job.fence
 
@@ -237,11 +251,22 @@ async def _race(records: Records, claimed: JobReading, verdict: Verdict) -> JobS
                 return reading
             await asyncio.sleep(max(0.001, reading.seconds_to_deadline))
 
-    completed, seen = await asyncio.gather(work(), wait())
+    async def cancel() -> JobReading | None:
+        if not cancelling:
+            return None
+        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.06, 0.01))
+        return await records.jobs.cancel(job_id, entry=an_entry())
+
+    completed, seen, cancelled = await asyncio.gather(work(), wait(), cancel())
     assert completed is None or completed.job == seen.job
-    assert seen.job.state is (JobState.FAILED_TIMEOUT if completed is None else JobState.COMPLETED)
+    won = [completed is not None, seen.ended_here, cancelled is not None and cancelled.ended_here]
+    assert won.count(True) == 1
+    winner = (JobState.COMPLETED, JobState.FAILED_TIMEOUT, JobState.CANCELLED)[won.index(True)]
+    assert seen.job.state is winner
     assert seen.job.finalized_at is not None
-    assert (seen.job.finalized_at < seen.job.deadline) == (completed is not None)
+    assert (seen.job.finalized_at < seen.job.deadline) == (winner is not JobState.FAILED_TIMEOUT)
+    entries = await records.audit.page(AuditFilter(subject=job_id), limit=2)
+    assert len(entries) == (winner is JobState.CANCELLED)
     assert verdict.result is not None
     media = await records.media.get(verdict.result.image.media_id)
     assert media is not None

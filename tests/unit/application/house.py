@@ -34,6 +34,7 @@ from photochanger.domain.image import ImageInfo, ImageRequirements, ImageType
 from photochanger.domain.media import MediaState
 from photochanger.domain.operation import Operation, Parameter, ProviderDescription, TemplateRole
 from photochanger.domain.slot import ProviderCall, Slot, SlotId
+from photochanger.testing.harness import an_entry
 
 PHOTO = b"image: a fox in the snow"
 BROKEN = b"image: broken"
@@ -201,7 +202,9 @@ class House:
             "is_active": True,
         }
         configuration = replace(slot.configuration, **given | terms)
-        return await self.storage.slots.save(replace(slot, configuration=configuration), changed_by="test")
+        return await self.storage.slots.save(
+            replace(slot, configuration=configuration), entry=an_entry("test")
+        )
 
     async def submit(
         self, content: bytes = PHOTO, *, key: str | None = None, time_left_sec: float = 48.0

@@ -21,11 +21,11 @@ from photochanger.domain.errors import (
     ProviderRefused,
 )
 from photochanger.domain.job import Job, JobState, ResultSource
-from photochanger.domain.media import MediaId, MediaKind
+from photochanger.domain.media import MediaId, MediaKind, StoredImage
 from photochanger.domain.quota import Quota
 from photochanger.domain.settings import LimitSettings
 from photochanger.domain.slot import OnFailure, ProviderCall, RetryPolicy, TemplateBinding
-from photochanger.testing.harness import MINUTE
+from photochanger.testing.harness import MINUTE, an_entry
 from tests.unit.application.house import BROKEN, INFO, PHOTO, SLOT, House, ObedientProvider, fails_with, hang
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +170,7 @@ class TestQuotas:
     async def limited(self, house: House) -> House:
         settings = await house.storage.settings.get()
         limits = LimitSettings(quota_per_day={"painter": 2})
-        await house.storage.settings.save(replace(settings, limits=limits), changed_by="test")
+        await house.storage.settings.save(replace(settings, limits=limits), entry=an_entry("test"))
         return house
 
     async def test_a_quota_that_is_used_up_means_the_fallback(self, limited: House) -> None:
@@ -207,12 +207,14 @@ class TestQuotas:
 
 
 class TestTemplates:
-    async def bound(self, house: House) -> MediaId:
+    async def stored(self, house: House, kind: MediaKind) -> StoredImage:
         media_id = new_media_id()
-        await house.storage.media.intend([(media_id, MediaKind.TEMPLATE)], slot_id=None, ttl=MINUTE)
-        style = BytesIO(b"image: a style")
-        image = await store_image(house.storage.files, MediaKind.TEMPLATE, media_id, style, INFO)
-        await house.storage.templates.add(image, name="style", created_by="test")
+        await house.storage.media.intend([(media_id, kind)], slot_id=None, ttl=MINUTE)
+        return await store_image(house.storage.files, kind, media_id, BytesIO(b"image: a style"), INFO)
+
+    async def bound(self, house: House) -> MediaId:
+        image, preview = [await self.stored(house, kind) for kind in (MediaKind.TEMPLATE, MediaKind.PREVIEW)]
+        await house.storage.templates.add(image, preview=preview, name="style", entry=an_entry())
         call = ProviderCall(
             provider="painter",
             operation="paint",
@@ -235,11 +237,15 @@ class TestTemplates:
         assert seen == [("style", b"image: a style")]
 
     async def test_one_that_was_removed_meanwhile_is_a_mistake_in_the_set_up(self, house: House) -> None:
-        await house.storage.templates.remove(await self.bound(house))
+        template_id = await self.bound(house)
         await house.set_up(call=(await house.storage.slots.get(SLOT)).configuration.call, fallback=None)
+        submitted = await house.submit()
+        await house.set_up()
+        await house.storage.templates.remove(template_id, entry=an_entry())
 
-        job = await done(house)
+        await house.process_job(await house.claim())
 
+        job = (await house.state_of(submitted)).job
         assert outcome(job) == (JobState.FAILED_PROVIDER, "provider_misconfigured", None, 0)
 
 

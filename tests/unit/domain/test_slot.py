@@ -52,7 +52,9 @@ def a_template(size_bytes: int) -> Template:
         file=StoredFile(size_bytes=size_bytes, sha256="0" * 64),
         info=ImageInfo(image_type=ImageType.PNG, width=3, height=2),
     )
-    return Template(name="x", image=image, created_at=datetime(2026, 1, 14, tzinfo=UTC), created_by="serg")
+    return Template(
+        name="x", image=image, preview=image, created_at=datetime(2026, 1, 14, tzinfo=UTC), created_by="serg"
+    )
 
 
 TEMPLATES = {"t1": a_template(9_000_000), "t2": a_template(6_000_000), "t3": a_template(6_000_001)}
@@ -291,3 +293,12 @@ def test_a_fallback_need_not_have_the_time_of_the_first_call() -> None:
 
 def test_a_failed_call_is_repeated_twice_but_not_where_it_may_have_been_charged() -> None:
     assert RetryPolicy() == RetryPolicy(max_attempts=2, backoff_ms=500, repeat_maybe_billed=False)
+
+
+def test_a_configuration_names_the_templates_of_its_call_and_of_its_fallback_once() -> None:
+    call = replace(GOOD.call, template_media=bound(frame="t1", style="t2"))
+    fallback = replace(GOOD.call, template_media=bound(frame="t2", style="t3"))
+
+    assert replace(GOOD, call=call).template_ids == {"t1", "t2"}
+    assert replace(GOOD, call=call, fallback=fallback).template_ids == {"t1", "t2", "t3"}
+    assert SlotConfiguration(call=replace(call, template_media=())).template_ids == set()

@@ -10,10 +10,13 @@ import pytest
 from photochanger.adapters.credentials_file import CredentialsFile
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
+from photochanger.application.ports import AuditFilter
+from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction
 from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import RetryPolicy, validate_configuration
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.settings import Environment
+from photochanger.testing.harness import an_entry
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +124,7 @@ async def test_what_an_administrator_has_set_is_left_alone(storage: MemoryStorag
     await first_start()
     settings = await storage.settings.get()
     ingest = replace(settings.ingest, password_hash=await FastPasswordHasherForTests().hash("changed"))
-    await storage.settings.save(replace(settings, ingest=ingest), changed_by="admin")
+    await storage.settings.save(replace(settings, ingest=ingest), entry=an_entry("admin"))
 
     assert await first_start() is None
 
@@ -132,3 +135,17 @@ async def test_a_note_of_another_installation_is_not_taken_for_this_ones(
     await a_first_start(storage, tmp_path / "here")()
 
     assert await a_first_start(storage, tmp_path / "elsewhere")() is None
+
+
+async def test_what_it_did_is_in_the_audit_log_once(storage: MemoryStorage, tmp_path: Path) -> None:
+    for _ in range(2):
+        await a_first_start(storage, tmp_path)()
+
+    events = await storage.audit.page(AuditFilter(), limit=100)
+    assert {event.entry.actor for event in events} == {Actor(name="first start", origin=COMMAND_LINE)}
+    assert [(event.entry.action, event.entry.subject) for event in events[::-1]] == [
+        (AuditAction.SLOT_CHANGED, "slot-001"),
+        (AuditAction.SLOT_CHANGED, "slot-002"),
+        (AuditAction.SLOT_CHANGED, "slot-003"),
+        (AuditAction.INGEST_PASSWORD_ROTATED, ""),
+    ]

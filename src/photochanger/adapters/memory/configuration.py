@@ -7,7 +7,8 @@ from dataclasses import replace
 from photochanger.adapters.memory.records import MemoryRecords
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import SettingsRepository, SlotRepository
-from photochanger.domain.errors import SlotNotFound, VersionConflict
+from photochanger.domain.audit import AuditEntry
+from photochanger.domain.errors import SlotNotFound, TemplateNotFound, VersionConflict
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId
 
@@ -29,18 +30,21 @@ class MemorySlotRepository(SlotRepository):
         """Return all slots, in the order of their ids."""
         return [deepcopy(self._records.slots[slot_id]) for slot_id in sorted(self._records.slots)]
 
-    async def save(self, slot: Slot, *, changed_by: str) -> Slot:
-        """Store the slot if its version is still the stored one."""
+    async def save(self, slot: Slot, *, entry: AuditEntry) -> Slot:
+        """Store the slot if its version is still the stored one, and add `entry`."""
         stored = await self.get(slot.slot_id)
         if slot.version != stored.version:
             raise VersionConflict
+        if slot.configuration.template_ids - self._records.templates.keys():
+            raise TemplateNotFound
         saved = replace(
             deepcopy(slot),
             version=slot.version + 1,
             updated_at=self._records.clock.now(),
-            updated_by=changed_by,
+            updated_by=entry.actor.name,
         )
         self._records.slots[slot.slot_id] = saved
+        self._records.log(entry)
         self._records.hub.announce(Topic.CONFIGURATION_CHANGED)
         return deepcopy(saved)
 
@@ -55,15 +59,16 @@ class MemorySettingsRepository(SettingsRepository):
         """Return the settings."""
         return deepcopy(self._records.settings)
 
-    async def save(self, settings: Settings, *, changed_by: str) -> Settings:
-        """Store the settings if their version is still the stored one."""
+    async def save(self, settings: Settings, *, entry: AuditEntry) -> Settings:
+        """Store the settings if their version is still the stored one, and add `entry`."""
         if settings.version != self._records.settings.version:
             raise VersionConflict
         self._records.settings = replace(
             deepcopy(settings),
             version=settings.version + 1,
             updated_at=self._records.clock.now(),
-            updated_by=changed_by,
+            updated_by=entry.actor.name,
         )
+        self._records.log(entry)
         self._records.hub.announce(Topic.CONFIGURATION_CHANGED)
         return deepcopy(self._records.settings)

@@ -2,20 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 
 from photochanger.adapters.memory.records import MemoryRecords
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
+    EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
     Submitted,
     Verdict,
 )
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import IdempotencyKeyReused, InvalidTransition
-from photochanger.domain.job import Job, JobEvent, JobId, JobResult
+from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobState
 from photochanger.domain.retention import has_passed
+from photochanger.domain.slot import SlotId
 
 
 class MemoryJobRepository(JobRepository):
@@ -126,6 +130,49 @@ class MemoryJobRepository(JobRepository):
             return False
         self._records.hub.announce(Topic.JOB_FINALIZED, job_id)
         return True
+
+    async def cancel(self, job_id: JobId, *, entry: AuditEntry) -> JobReading | None:
+        """End the job as `cancelled` and add `entry`; else return the job as it is."""
+        return self._cancel(job_id, entry) or await self.get(job_id)
+
+    async def cancel_pending(self, slot_id: SlotId, *, entry: AuditEntry) -> Sequence[JobReading]:
+        """Do the same for all jobs of the slot that wait for a worker."""
+        pending = [
+            job.job_id
+            for job in self._records.unfinished()
+            if job.slot_id == slot_id and job.state is JobState.PENDING
+        ]
+        cancelled = [self._cancel(job_id, entry) for job_id in pending]
+        return [reading for reading in cancelled if reading is not None]
+
+    def _cancel(self, job_id: JobId, entry: AuditEntry) -> JobReading | None:
+        after = self._change(job_id, JobEvent.CANCEL_REQUESTED)
+        if after is None:
+            return None
+        self._records.log(replace(entry, subject=job_id))
+        self._records.hub.announce(Topic.JOB_FINALIZED, job_id)
+        return self._records.reading(after, ended_here=True)
+
+    async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> EndedResults:
+        """End the time to live of every result of the slot now, and add `entry`."""
+        ended = [
+            result
+            for job in list(self._records.jobs.values())
+            if job.slot_id == slot_id and (result := self._end_result(job)) is not None
+        ]
+        self._records.log(entry)
+        images = [image for result in ended for image in (result.image, result.preview)]
+        return EndedResults(len(ended), sum(image.file.size_bytes for image in images))
+
+    def _end_result(self, job: Job) -> JobResult | None:
+        now = self._records.clock.now()
+        if job.result is None or job.finalized_at is None or job.result_expires_at is None:
+            return None
+        if has_passed(job.result_expires_at, now=now):
+            return None
+        self._records.jobs[job.job_id] = replace(job, retention=now - job.finalized_at)
+        self._records.condemn([job.result.image.media_id, job.result.preview.media_id])
+        return job.result
 
     def _change(
         self,

@@ -1,10 +1,14 @@
 """Templates in memory."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from photochanger.adapters.memory.records import MemoryRecords
 from photochanger.application.ports.storage import TemplateRepository
+from photochanger.domain.audit import AuditEntry
+from photochanger.domain.errors import TemplateInUse
 from photochanger.domain.media import MediaKind, StoredImage
+from photochanger.domain.slot import SlotId
 from photochanger.domain.template import Template
 
 
@@ -14,14 +18,22 @@ class MemoryTemplateRepository(TemplateRepository):
     def __init__(self, records: MemoryRecords) -> None:
         self._records = records
 
-    async def add(self, image: StoredImage, *, name: str, created_by: str) -> Template:
-        """Mark the file as stored and make its record."""
+    async def add(
+        self, image: StoredImage, *, preview: StoredImage, name: str, entry: AuditEntry
+    ) -> Template:
+        """Mark the files as stored, make the record, and add `entry`."""
         self._records.require_announced([image], kind=MediaKind.TEMPLATE)
-        self._records.store_images([image], until=None)
+        self._records.require_announced([preview], kind=MediaKind.PREVIEW)
+        self._records.store_images([image, preview], until=None)
         template = Template(
-            name=name, image=image, created_at=self._records.clock.now(), created_by=created_by
+            name=name,
+            image=image,
+            preview=preview,
+            created_at=self._records.clock.now(),
+            created_by=entry.actor.name or "",
         )
         self._records.templates[template.template_id] = template
+        self._records.log(replace(entry, subject=template.template_id))
         return template
 
     async def find(self, template_ids: Collection[str]) -> Mapping[str, Template]:
@@ -34,9 +46,20 @@ class MemoryTemplateRepository(TemplateRepository):
         newest_last = sorted(self._records.templates.values(), key=lambda template: template.created_at)
         return newest_last[::-1]
 
-    async def remove(self, template_id: str) -> bool:
-        """Delete the record and condemn the file."""
-        removed = self._records.templates.pop(template_id, None)
-        if removed is not None:
-            self._records.condemn([removed.template_id])
-        return removed is not None
+    async def users(self, template_id: str) -> Sequence[SlotId]:
+        """Return the slots that bind the template, in the order of their ids."""
+        slots = self._records.slots
+        return sorted(
+            slot_id for slot_id in slots if template_id in slots[slot_id].configuration.template_ids
+        )
+
+    async def remove(self, template_id: str, *, entry: AuditEntry) -> bool:
+        """Delete the record, condemn the files and add `entry`, unless a slot binds the template."""
+        if template_id not in self._records.templates:
+            return False
+        if slot_ids := await self.users(template_id):
+            raise TemplateInUse(slot_ids)
+        removed = self._records.templates.pop(template_id)
+        self._records.condemn([removed.image.media_id, removed.preview.media_id])
+        self._records.log(entry)
+        return True

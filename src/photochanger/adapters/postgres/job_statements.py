@@ -5,6 +5,8 @@ from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from photochanger.adapters.postgres.audit import audited
+from photochanger.adapters.postgres.media_statements import ALL_ANNOUNCED, announced, condemn, store_images
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
@@ -17,7 +19,7 @@ from photochanger.adapters.postgres.transitions import (
     rows_of,
 )
 from photochanger.application.ports.signals import Topic
-from photochanger.domain.job import Guard, JobEvent
+from photochanger.domain.job import Guard, JobEvent, JobState
 from photochanger.domain.media import MediaState
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
@@ -37,34 +39,6 @@ _CONDEMN_PAYLOAD: Final = SQL("""
     stored=Literal(MediaState.STORED.value),
 )
 
-_ANNOUNCED: Final = SQL("""
-    announced AS MATERIALIZED (
-        SELECT media_id, created_at AS announced_at FROM media_object
-        WHERE media_id = ANY(%(media_ids)s::text[]) AND state = {pending}
-        ORDER BY media_id FOR UPDATE
-    )""").format(pending=Literal(MediaState.PENDING.value))
-
-_ALL_ANNOUNCED: Final = SQL("(SELECT count(*) FROM announced) = cardinality(%(media_ids)s::text[])")
-
-
-def _store_images(*, owner: Composable, until: Composable) -> Composable:
-    """Mark the images' rows as stored, to live until `until`.
-
-    Values are picked out of arrays, because a join with them may read the whole table: the plan is made while
-    the table is small, and kept.
-    """
-    return SQL("""
-    stored AS (
-        UPDATE media_object SET
-            state = {stored}, expires_at = {until}, offer_at = {until},
-            image_type = (%(image_types)s::text[])[array_position(%(media_ids)s::text[], media_id)],
-            size_bytes = (%(sizes)s::bigint[])[array_position(%(media_ids)s::text[], media_id)],
-            sha256 = (%(hashes)s::text[])[array_position(%(media_ids)s::text[], media_id)]
-        FROM {owner}
-        WHERE media_id = ANY(%(media_ids)s::text[])
-    )""").format(stored=Literal(MediaState.STORED.value), until=until, owner=owner)
-
-
 SUBMIT: Final = (
     SQL("""
     WITH {announced}, moment AS MATERIALIZED (
@@ -83,9 +57,9 @@ SUBMIT: Final = (
     ), {store_payload}
     SELECT changed.*, {notify} FROM changed""")
     .format(
-        announced=_ANNOUNCED,
+        announced=announced(),
         columns=_COLUMNS,
-        store_payload=_store_images(owner=SQL("changed"), until=SQL("changed.deadline + changed.retention")),
+        store_payload=store_images(owner=SQL("changed"), until=SQL("changed.deadline + changed.retention")),
         notify=_PENDING,
     )
     .as_bytes()
@@ -179,14 +153,14 @@ def _finalize(event: JobEvent) -> bytes:
         SELECT EXISTS (SELECT FROM allowed) AS was_allowed, told.*
         FROM (SELECT) AS always LEFT JOIN (SELECT changed.*, {notify} FROM changed) AS told ON true""")
         .format(
-            announced=_ANNOUNCED,
+            announced=announced(),
             locked=locked(event, which=_THE_JOB),
             change=change(
                 event,
                 returning=SQL("{}, job.result_expires_at").format(_COLUMNS),
-                only_if=_ALL_ANNOUNCED,
+                only_if=ALL_ANNOUNCED,
             ),
-            store_result=_store_images(owner=SQL("changed"), until=SQL("changed.result_expires_at")),
+            store_result=store_images(owner=SQL("changed"), until=SQL("changed.result_expires_at")),
             condemn=_CONDEMN_PAYLOAD,
             notify=_FINALIZED,
         )
@@ -220,3 +194,55 @@ EXPIRE_OVERDUE: Final = _expire(
         UNFINISHED, LOOKUPS[Guard.DEADLINE_REACHED]
     )
 )
+
+
+def _cancel(which: Composable) -> bytes:
+    return (
+        SQL("WITH {locked}, {change}, {condemn}, {audited} SELECT changed.*, {notify} FROM changed")
+        .format(
+            locked=locked(JobEvent.CANCEL_REQUESTED, which=which),
+            change=change(JobEvent.CANCEL_REQUESTED, returning=_COLUMNS),
+            condemn=_CONDEMN_PAYLOAD,
+            audited=audited(SQL("changed"), subject=SQL("changed.job_id")),
+            notify=_FINALIZED,
+        )
+        .as_bytes()
+    )
+
+
+CANCEL: Final = _cancel(_THE_JOB)
+
+CANCEL_PENDING: Final = _cancel(
+    SQL("state = {} AND slot_id = %(slot_id)s ORDER BY seq FOR UPDATE").format(
+        Literal(JobState.PENDING.value)
+    )
+)
+
+END_RESULTS: Final = (
+    SQL("""
+    WITH locked AS MATERIALIZED (
+        SELECT seq FROM job
+        WHERE slot_id = %(slot_id)s AND result IS NOT NULL AND result_expires_at > statement_timestamp()
+        ORDER BY seq FOR UPDATE
+    ), moment AS MATERIALIZED (
+        SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
+    ), ended AS (
+        UPDATE job SET retention = moment.now - job.finalized_at
+        FROM moment
+        WHERE job.seq = ANY(ARRAY(SELECT seq FROM locked)) AND moment.now < job.result_expires_at
+        RETURNING job.result -> 'image' AS image, job.result -> 'preview' AS preview
+    ), picture AS MATERIALIZED (
+        SELECT image ->> 'media_id' AS media_id, (image #>> '{{file,size_bytes}}')::bigint AS size_bytes
+        FROM (SELECT unnest(ARRAY[image, preview]) AS image FROM ended) AS images
+    ), {condemn}, {audited}
+    SELECT
+        (SELECT count(*) FROM ended) AS results,
+        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes""")
+    .format(
+        condemn=condemn(SQL("SELECT media_id FROM picture")),
+        audited=audited(SQL("(SELECT) AS once")),
+    )
+    .as_bytes()
+)
+"""The clock is read when all jobs are locked; and jobs are picked by their numbers, because a join with them
+may read the whole table."""

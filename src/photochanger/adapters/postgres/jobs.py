@@ -5,13 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+import msgspec
 from psycopg.rows import DictRow
 
 from photochanger.adapters.postgres import job_statements as statements
+from photochanger.adapters.postgres.audit import entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import reading_from, stored_images, to_json
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
+    EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
@@ -19,10 +22,12 @@ from photochanger.application.ports.storage import (
     Verdict,
 )
 from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import JobId
 from photochanger.domain.media import StoredImage
 from photochanger.domain.retention import has_passed
+from photochanger.domain.slot import SlotId
 
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
@@ -161,6 +166,33 @@ class PostgresJobRepository(JobRepository):
         for job_id in ended:
             self._hub.announce(Topic.JOB_FINALIZED, job_id)
         return ended
+
+    async def cancel(self, job_id: JobId, *, entry: AuditEntry) -> JobReading | None:
+        """End the job as `cancelled` and add `entry`; else return the job as it is.
+
+        What keeps a job from being cancelled stays so: it may be read afterwards.
+        """
+        cancelled = await self._cancel(statements.CANCEL, {"job_id": job_id}, entry)
+        return cancelled[0] if cancelled else await self.get(job_id)
+
+    async def cancel_pending(self, slot_id: SlotId, *, entry: AuditEntry) -> Sequence[JobReading]:
+        """Do the same for all jobs of the slot that wait for a worker."""
+        return await self._cancel(statements.CANCEL_PENDING, {"slot_id": slot_id}, entry)
+
+    async def _cancel(
+        self, statement: bytes, which: Mapping[str, object], entry: AuditEntry
+    ) -> Sequence[JobReading]:
+        rows = await fetch_all(self._pool, statement, {**which, **entry_parameters(entry)})
+        ended = [reading_from(row, ended_here=True) for row in rows]
+        for reading in ended:
+            self._hub.announce(Topic.JOB_FINALIZED, reading.job.job_id)
+        return ended
+
+    async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> EndedResults:
+        """End the time to live of every result of the slot now, and add `entry`."""
+        parameters = {"slot_id": slot_id, **entry_parameters(entry)}
+        rows = await fetch_all(self._pool, statements.END_RESULTS, parameters)
+        return msgspec.convert(rows[0], EndedResults)
 
 
 def _is_overdue(reading: JobReading) -> bool:

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from photochanger.adapters.postgres.errors import translate_errors
+from photochanger.adapters.postgres.errors import NO_VIOLATIONS, Violations, translate_errors
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[DictRow]]
 
@@ -87,14 +87,19 @@ async def _check(connection: AsyncConnection[DictRow]) -> None:
 
 
 async def fetch_all(
-    pool: Pool, statement: bytes, parameters: Mapping[str, object], *, repeatable: bool = False
+    pool: Pool,
+    statement: bytes,
+    parameters: Mapping[str, object],
+    *,
+    repeatable: bool = False,
+    violations: Violations = NO_VIOLATIONS,
 ) -> Sequence[DictRow]:
     """Run one statement on a connection of its own, and return its rows.
 
     A `repeatable` statement does no harm when it runs twice; it is sent once more where the server went away
-    before it answered.
+    before it answered. `violations` are those of constraints that are no defects.
     """
-    with translate_errors():
+    with translate_errors(violations):
         async with pool.connection() as connection:
             try:
                 return await _rows(connection, statement, parameters)
@@ -106,10 +111,15 @@ async def fetch_all(
 
 
 async def fetch_one(
-    pool: Pool, statement: bytes, parameters: Mapping[str, object], *, repeatable: bool = False
+    pool: Pool,
+    statement: bytes,
+    parameters: Mapping[str, object],
+    *,
+    repeatable: bool = False,
+    violations: Violations = NO_VIOLATIONS,
 ) -> DictRow | None:
     """Do the same, and return the first row, if there is one."""
-    rows = await fetch_all(pool, statement, parameters, repeatable=repeatable)
+    rows = await fetch_all(pool, statement, parameters, repeatable=repeatable, violations=violations)
     return rows[0] if rows else None
 
 

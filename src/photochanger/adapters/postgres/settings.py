@@ -6,12 +6,14 @@ import msgspec
 from psycopg.rows import DictRow
 from psycopg.sql import SQL
 
+from photochanger.adapters.postgres.audit import audited, entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_one
 from photochanger.adapters.postgres.rows import to_json
 from photochanger.adapters.postgres.signals import notify
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import SettingsRepository
 from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import InternalError, VersionConflict
 from photochanger.domain.settings import Settings
 
@@ -25,12 +27,12 @@ _SAVE: Final = (
             document = %(document)s::jsonb,
             version = version + 1,
             updated_at = clock_timestamp(),
-            updated_by = %(changed_by)s
+            updated_by = %(entry_actor)s
         WHERE version = %(version)s
         RETURNING document, version, updated_at, updated_by
-    )
+    ), {audited}
     SELECT *, {notify} FROM saved""")
-    .format(notify=notify(Topic.CONFIGURATION_CHANGED, SQL("''")))
+    .format(audited=audited(SQL("saved")), notify=notify(Topic.CONFIGURATION_CHANGED, SQL("''")))
     .as_bytes()
 )
 
@@ -49,12 +51,16 @@ class PostgresSettingsRepository(SettingsRepository):
             raise InternalError("The settings are missing from the database")
         return _settings_from(row)
 
-    async def save(self, settings: Settings, *, changed_by: str) -> Settings:
-        """Store the settings if their version is still the stored one."""
+    async def save(self, settings: Settings, *, entry: AuditEntry) -> Settings:
+        """Store the settings if their version is still the stored one, and add `entry`."""
         document = {
             name: value for name, value in msgspec.to_builtins(settings).items() if name not in _OWN_COLUMNS
         }
-        parameters = {"document": to_json(document), "version": settings.version, "changed_by": changed_by}
+        parameters = {
+            "document": to_json(document),
+            "version": settings.version,
+            **entry_parameters(entry),
+        }
         row = await fetch_one(self._pool, _SAVE, parameters)
         if row is None:
             raise VersionConflict

@@ -7,13 +7,15 @@ from typing import Final
 import msgspec
 from psycopg.sql import SQL
 
+from photochanger.adapters.postgres.audit import audited, entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import listed, to_json
 from photochanger.adapters.postgres.signals import notify
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import SlotRepository
 from photochanger.application.signal_hub import SignalHub
-from photochanger.domain.errors import SlotNotFound, VersionConflict
+from photochanger.domain.audit import AuditEntry
+from photochanger.domain.errors import SlotNotFound, TemplateNotFound, VersionConflict
 from photochanger.domain.slot import Slot, SlotId
 
 _COLUMNS: Final = listed([field.name for field in fields(Slot)], table="slot")
@@ -22,20 +24,36 @@ _GET: Final = SQL("SELECT {} FROM slot WHERE slot_id = %(slot_id)s").format(_COL
 
 _SAVE: Final = (
     SQL("""
-    WITH saved AS (
+    WITH bound AS MATERIALIZED (
+        SELECT template_id FROM template WHERE template_id = ANY(%(template_ids)s::text[])
+        ORDER BY template_id FOR KEY SHARE
+    ), saved AS (
         UPDATE slot SET
             configuration = %(configuration)s::jsonb,
             ingest_password_hash = %(ingest_password_hash)s,
             version = version + 1,
             updated_at = clock_timestamp(),
-            updated_by = %(changed_by)s
+            updated_by = %(entry_actor)s
         WHERE slot_id = %(slot_id)s AND version = %(version)s
+            AND (SELECT count(*) FROM bound) = cardinality(%(template_ids)s::text[])
         RETURNING {columns}
-    )
+    ), unbound AS (
+        DELETE FROM slot_template USING saved
+        WHERE slot_template.slot_id = saved.slot_id AND template_id <> ALL(%(template_ids)s::text[])
+    ), newly_bound AS (
+        INSERT INTO slot_template (slot_id, template_id) SELECT slot_id, template_id FROM saved, bound
+        ON CONFLICT DO NOTHING
+    ), {audited}
     SELECT *, {notify} FROM saved""")
-    .format(columns=_COLUMNS, notify=notify(Topic.CONFIGURATION_CHANGED, SQL("''")))
+    .format(
+        columns=_COLUMNS,
+        audited=audited(SQL("saved")),
+        notify=notify(Topic.CONFIGURATION_CHANGED, SQL("''")),
+    )
     .as_bytes()
 )
+"""Locks first the templates, then the slot. Whoever removes one of the templates at the same time waits, and
+then finds it bound; or was faster, and it is not among those that are counted."""
 
 
 class PostgresSlotRepository(SlotRepository):
@@ -56,18 +74,19 @@ class PostgresSlotRepository(SlotRepository):
         """Return all slots, in the order of their ids."""
         return [msgspec.convert(row, Slot) for row in await fetch_all(self._pool, _LIST, {}, repeatable=True)]
 
-    async def save(self, slot: Slot, *, changed_by: str) -> Slot:
-        """Store the slot if its version is still the stored one."""
+    async def save(self, slot: Slot, *, entry: AuditEntry) -> Slot:
+        """Store the slot if its version is still the stored one, and add `entry`."""
         parameters = {
             "slot_id": slot.slot_id,
             "configuration": to_json(slot.configuration),
             "ingest_password_hash": slot.ingest_password_hash,
             "version": slot.version,
-            "changed_by": changed_by,
+            "template_ids": sorted(slot.configuration.template_ids),
+            **entry_parameters(entry),
         }
         row = await fetch_one(self._pool, _SAVE, parameters)
         if row is None:
-            await self.get(slot.slot_id)
-            raise VersionConflict
+            stored = await self.get(slot.slot_id)
+            raise TemplateNotFound if stored.version == slot.version else VersionConflict
         self._hub.announce(Topic.CONFIGURATION_CHANGED)
         return msgspec.convert(row, Slot)

@@ -4,29 +4,44 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL
 
+from photochanger.adapters.postgres.audit import audited, entry_parameters
+from photochanger.adapters.postgres.errors import Violations
+from photochanger.adapters.postgres.media_statements import ALL_ANNOUNCED, announced, condemn, store_images
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
-from photochanger.adapters.postgres.rows import DESCRIBED, TEMPLATE_COLUMNS, described, listed, to_json
+from photochanger.adapters.postgres.rows import TEMPLATE_COLUMNS, listed, stored_images, to_json
 from photochanger.application.ports.storage import TemplateRepository
-from photochanger.domain.errors import InternalError
-from photochanger.domain.media import MediaKind, MediaState, StoredImage
+from photochanger.domain.audit import AuditEntry
+from photochanger.domain.errors import InternalError, TemplateInUse
+from photochanger.domain.media import MediaKind, StoredImage
+from photochanger.domain.slot import SlotId
 from photochanger.domain.template import Template
 
-_STATES: Final = {state.value: Literal(state.value) for state in MediaState}
 _COLUMNS: Final = listed(TEMPLATE_COLUMNS, table="template")
+_KINDS: Final = (MediaKind.TEMPLATE.value, MediaKind.PREVIEW.value)
+_BOUND: Final[Violations] = {"slot_template_is_there": TemplateInUse}
 
 _ADD: Final = (
     SQL("""
-    WITH stored AS (
-        UPDATE media_object SET state = {stored}, expires_at = NULL, offer_at = NULL, {described}
-        WHERE media_id = %(media_id)s AND kind = {template} AND state = {pending}
-        RETURNING media_id
+    WITH {announced}, added AS (
+        INSERT INTO template (template_id, name, image, preview, created_at, created_by)
+        SELECT
+            %(template_id)s, %(name)s, %(image)s::jsonb, %(preview)s::jsonb,
+            clock_timestamp(), coalesce(%(entry_actor)s, '')
+        WHERE {all_announced}
+        RETURNING {columns}
+    ), {store}, {audited}
+    SELECT * FROM added""")
+    .format(
+        announced=announced(
+            only_if=SQL("kind = (%(kinds)s::text[])[array_position(%(media_ids)s::text[], media_id)]")
+        ),
+        all_announced=ALL_ANNOUNCED,
+        columns=_COLUMNS,
+        store=store_images(owner=SQL("added"), until=SQL("NULL")),
+        audited=audited(SQL("added"), subject=SQL("%(template_id)s")),
     )
-    INSERT INTO template (template_id, name, image, created_at, created_by)
-    SELECT media_id, %(name)s, %(image)s::jsonb, clock_timestamp(), %(created_by)s FROM stored
-    RETURNING {columns}""")
-    .format(columns=_COLUMNS, described=DESCRIBED, template=Literal(MediaKind.TEMPLATE.value), **_STATES)
     .as_bytes()
 )
 
@@ -38,18 +53,23 @@ _LIST: Final = (
     SQL("SELECT {} FROM template ORDER BY created_at DESC, template_id").format(_COLUMNS).as_bytes()
 )
 
+_USERS: Final = b"SELECT slot_id FROM slot_template WHERE template_id = %(template_id)s ORDER BY slot_id"
+
 _REMOVE: Final = (
     SQL("""
     WITH removed AS (
-        DELETE FROM template WHERE template_id = %(template_id)s RETURNING template_id
-    ), condemned AS (
-        UPDATE media_object SET state = {deleting}, offer_at = least(offer_at, clock_timestamp())
-        FROM removed WHERE media_id = %(template_id)s AND state IN ({pending}, {stored})
-    )
+        DELETE FROM template WHERE template_id = %(template_id)s
+        RETURNING template_id, preview ->> 'media_id' AS preview_id
+    ), {condemn}, {audited}
     SELECT template_id FROM removed""")
-    .format(**_STATES)
+    .format(
+        condemn=condemn(SQL("SELECT unnest(ARRAY[template_id, preview_id]) FROM removed")),
+        audited=audited(SQL("removed")),
+    )
     .as_bytes()
 )
+"""Locks the template, then looks whether a slot binds it: a foreign key sees what was bound while the
+statement waited for its lock, and the statement itself would not."""
 
 
 class PostgresTemplateRepository(TemplateRepository):
@@ -58,17 +78,22 @@ class PostgresTemplateRepository(TemplateRepository):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, image: StoredImage, *, name: str, created_by: str) -> Template:
-        """Mark the file as stored and make its record."""
+    async def add(
+        self, image: StoredImage, *, preview: StoredImage, name: str, entry: AuditEntry
+    ) -> Template:
+        """Mark the files as stored, make the record, and add `entry`."""
         parameters = {
+            "template_id": image.media_id,
             "name": name,
             "image": to_json(image),
-            "created_by": created_by,
-            **described(image),
+            "preview": to_json(preview),
+            "kinds": list(_KINDS),
+            **stored_images([image, preview]),
+            **entry_parameters(entry),
         }
         row = await fetch_one(self._pool, _ADD, parameters)
         if row is None:
-            raise InternalError("The template's file was not announced, or its time has run out")
+            raise InternalError("A file of the template was not announced, or its time has run out")
         return msgspec.convert(row, Template)
 
     async def find(self, template_ids: Collection[str]) -> Mapping[str, Template]:
@@ -82,6 +107,20 @@ class PostgresTemplateRepository(TemplateRepository):
         rows = await fetch_all(self._pool, _LIST, {}, repeatable=True)
         return [msgspec.convert(row, Template) for row in rows]
 
-    async def remove(self, template_id: str) -> bool:
-        """Delete the record and condemn the file."""
-        return await fetch_one(self._pool, _REMOVE, {"template_id": template_id}) is not None
+    async def users(self, template_id: str) -> Sequence[SlotId]:
+        """Return the slots that bind the template, in the order of their ids."""
+        rows = await fetch_all(self._pool, _USERS, {"template_id": template_id}, repeatable=True)
+        return [SlotId(row["slot_id"]) for row in rows]
+
+    async def remove(self, template_id: str, *, entry: AuditEntry) -> bool:
+        """Delete the record, condemn the files and add `entry`, unless a slot binds the template.
+
+        Where a slot did, and none does any more when it is to be named, the removal is tried again.
+        """
+        parameters = {"template_id": template_id, **entry_parameters(entry)}
+        while True:
+            try:
+                return await fetch_one(self._pool, _REMOVE, parameters, violations=_BOUND) is not None
+            except TemplateInUse:
+                if slot_ids := await self.users(template_id):
+                    raise TemplateInUse(slot_ids) from None

@@ -4,8 +4,17 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from photochanger.adapters.telemetry.metrics import Metrics
-from photochanger.application.ports import JobReading, JobRepository, JobSubmission, Submitted, Verdict
+from photochanger.application.ports import (
+    EndedResults,
+    JobReading,
+    JobRepository,
+    JobSubmission,
+    Submitted,
+    Verdict,
+)
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.job import FAILURE_REASON_OF, JobEvent, JobId, JobState
+from photochanger.domain.slot import SlotId
 
 
 class CountedJobs(JobRepository):
@@ -55,6 +64,24 @@ class CountedJobs(JobRepository):
         for _ in ended:
             self._metrics.job_finalized(JobState.FAILED_TIMEOUT, FAILURE_REASON_OF[JobEvent.DEADLINE_PASSED])
         return ended
+
+    async def cancel(self, job_id: JobId, *, entry: AuditEntry) -> JobReading | None:
+        """Cancel the job, and count it if this call did."""
+        reading = await self._jobs.cancel(job_id, entry=entry)
+        if reading is not None:
+            self._count(reading)
+        return reading
+
+    async def cancel_pending(self, slot_id: SlotId, *, entry: AuditEntry) -> Sequence[JobReading]:
+        """Cancel the jobs that wait for a worker, and count them."""
+        readings = await self._jobs.cancel_pending(slot_id, entry=entry)
+        for reading in readings:
+            self._count(reading)
+        return readings
+
+    async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> EndedResults:
+        """End the slot's results."""
+        return await self._jobs.end_results(slot_id, entry=entry)
 
     def _count(self, reading: JobReading) -> None:
         if not reading.ended_here:

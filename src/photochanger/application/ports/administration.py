@@ -129,7 +129,7 @@ class LoginThrottle(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which events of the log; None for any. `before` is an event's id, and those with a smaller one follow."""
+    """Which events of the log; None for any. `before` is an event's id: those with a smaller one follow."""
 
     action: AuditAction | None = None
     actor: str | None = None

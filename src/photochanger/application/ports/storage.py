@@ -269,10 +269,10 @@ class SlotRepository(Protocol):
     async def save(self, slot: Slot, *, entry: AuditEntry) -> Slot:
         """Store the slot if `slot.version` is still the stored one, and return it with the next version.
 
-        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and `updated_by`
-        the name of the entry's actor. Raises `VersionConflict` where somebody else was faster (of concurrent
-        writers with one version, one wins), `SlotNotFound` where there is no such slot, and
-        `TemplateNotFound` where a template that it binds is not there, or is just being removed.
+        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and
+        `updated_by` the name of the entry's actor. Raises `SlotNotFound` where there is no such slot,
+        `VersionConflict` where somebody else was faster (of concurrent writers with one version, one wins),
+        and `TemplateNotFound` where a template that it binds is not there, or is just being removed.
         Announces `CONFIGURATION_CHANGED`.
         """
 
@@ -284,7 +284,7 @@ class TemplateRepository(Protocol):
     async def add(
         self, image: StoredImage, *, preview: StoredImage, name: str, entry: AuditEntry
     ) -> Template:
-        """Mark the pending files of a template and its preview as stored, without an end, and make its record.
+        """Mark the pending files of a template and its preview as stored, without an end; make its record.
 
         Adds `entry` to the audit log with the template as its subject; all of it or nothing. `created_at` is
         the store's time, and `created_by` the name of the entry's actor. Raises `InternalError`, and writes
@@ -301,7 +301,7 @@ class TemplateRepository(Protocol):
 
     @abstractmethod
     async def users(self, template_id: str) -> Sequence[SlotId]:
-        """Return the slots that bind the template, in their call or their fallback, in the order of their ids."""
+        """Return the slots that bind the template in their call or fallback, in the order of their ids."""
 
     @abstractmethod
     async def remove(self, template_id: str, *, entry: AuditEntry) -> bool:
@@ -343,8 +343,8 @@ class SettingsRepository(Protocol):
     async def save(self, settings: Settings, *, entry: AuditEntry) -> Settings:
         """Store the settings if `settings.version` is still the stored one, and return the next version.
 
-        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and `updated_by`
-        the name of the entry's actor. Raises `VersionConflict` where somebody else was faster.
+        Adds `entry` to the audit log, both or neither. `updated_at` becomes the store's time, and
+        `updated_by` the name of the entry's actor. Raises `VersionConflict` where somebody else was faster.
         Announces `CONFIGURATION_CHANGED`.
         """
 

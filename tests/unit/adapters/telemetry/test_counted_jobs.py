@@ -11,7 +11,14 @@ from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.application.ports import Verdict
 from photochanger.domain.job import JobEvent, ResultSource
-from photochanger.testing.harness import a_submission, failure, stand_in, success
+from photochanger.testing.harness import (
+    a_completed_job,
+    a_submission,
+    an_entry,
+    failure,
+    stand_in,
+    success,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +77,29 @@ async def test_the_pictures_of_ended_jobs_count_by_their_source(
             await jobs.finalize(claimed.job.job_id, verdict, fence=claimed.job.fence)
     pictures = {source: value("photochanger_pictures_total", source=source.value) for source in ResultSource}
     assert pictures == {ResultSource.PROVIDER: None, ResultSource.FALLBACK: 1, ResultSource.ORIGINAL: 1}
+
+
+async def test_cancelled_jobs_count_if_this_call_ended_them(
+    metrics: Metrics, value: Callable[..., float | None]
+) -> None:
+    storage = Storage()
+    jobs = CountedJobs(storage.jobs, metrics)
+    [first, *_] = [await jobs.submit(await a_submission(storage)) for _ in range(3)]
+
+    for _ in range(2):
+        await jobs.cancel(first.reading.job.job_id, entry=an_entry())
+    assert value(NAME, state="cancelled", failure_reason="cancelled") == 1
+    for _ in range(2):
+        await jobs.cancel_pending(first.reading.job.slot_id, entry=an_entry())
+    assert value(NAME, state="cancelled", failure_reason="cancelled") == 3
+
+
+async def test_ending_results_ends_no_job(metrics: Metrics, value: Callable[..., float | None]) -> None:
+    storage = Storage()
+    jobs = CountedJobs(storage.jobs, metrics)
+    completed = await a_completed_job(storage)
+
+    ended = await jobs.end_results(completed.job.slot_id, entry=an_entry())
+
+    assert ended.results == 1
+    assert value("photochanger_pictures_total", source="fallback") is None

@@ -27,6 +27,7 @@ from photochanger.application.ports import (
     Topic,
     TransformRequest,
 )
+from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import (
     ProviderError,
     ProviderNoImage,
@@ -67,7 +68,7 @@ class Slots(SlotRepository):
         await self.blocked.wait()
         return [SLOT]
 
-    async def save(self, slot: Slot, *, changed_by: str) -> Slot:
+    async def save(self, slot: Slot, *, entry: AuditEntry) -> Slot:
         return slot
 
 

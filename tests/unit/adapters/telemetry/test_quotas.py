@@ -12,6 +12,7 @@ from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.domain.quota import Quota
 from photochanger.domain.settings import LimitSettings
+from photochanger.testing.harness import an_entry
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ async def test_what_is_counted_and_allowed_is_shown_for_every_provider(
     storage = MemoryStorage(clock)
     limits = LimitSettings(quota_per_minute={"gemini": 60}, quota_per_day={"gemini": 900})
     settings = await storage.settings.get()
-    await storage.settings.save(replace(settings, limits=limits), changed_by="test")
+    await storage.settings.save(replace(settings, limits=limits), entry=an_entry("test"))
     configuration = CurrentConfiguration(
         slots=storage.slots, settings=storage.settings, signals=storage.signals, clock=clock
     )

@@ -56,7 +56,7 @@ ALTER TABLE template ADD COLUMN preview jsonb NOT NULL;
 -- Which templates a slot binds: kept beside its configuration, so that no template is removed under it.
 CREATE TABLE slot_template (
     slot_id     text COLLATE "C" NOT NULL REFERENCES slot,
-    template_id text COLLATE "C" NOT NULL REFERENCES template,
+    template_id text COLLATE "C" NOT NULL CONSTRAINT slot_template_is_there REFERENCES template,
     PRIMARY KEY (slot_id, template_id)
 );
 
