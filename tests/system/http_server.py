@@ -2,37 +2,31 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 
+from dependency_injector import providers
 from litestar import Litestar
 from PIL import Image
 
 from photochanger.adapters.images import PillowImageEditor
-from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.jwt_tokens import JwtAccessTokens
+from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryAccountRepository, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.adapters.system_clock import SystemClock
-from photochanger.adapters.telemetry.metrics import Metrics
-from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
-from photochanger.application.await_outcome import AwaitOutcome
-from photochanger.application.call_providers import CallProviders
-from photochanger.application.configuration import CurrentConfiguration
-from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock, ImageProvider
-from photochanger.application.process_job import ProcessJob
-from photochanger.application.provider_inputs import PrepareInputs
-from photochanger.application.provider_links import OpenLink, ProviderLinks
-from photochanger.application.results import OpenResult, ReadJob
-from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.worker import Worker
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
-from photochanger.entrypoints.readiness import Readiness
+from photochanger.entrypoints.settings import Environment
 from photochanger.testing.harness import an_entry
 
 PASSWORD = "booth-password-ü"
@@ -55,6 +49,7 @@ class System:
     ) -> None:
         self.the_clock = clock or SystemClock()
         self.storage = MemoryStorage(self.the_clock)
+        self.accounts = MemoryAccountRepository()
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
         self.container = self._put_together(Environment(public_base_url=base_url, workers=4))
@@ -79,12 +74,12 @@ class System:
             "throttle": self.storage.throttle,
             "history": self.storage.history,
             "statistics": self.storage.statistics,
-            "accounts": self.storage.accounts,
+            "accounts": self.accounts,
             "store": self.storage.files,
             "images": self.images,
             "hasher": FastPasswordHasherForTests(),
             "found_providers": {self.provider.description.name: self.provider},
-            "signing_keys": [secrets.token_urlsafe(32)],
+            "tokens": JwtAccessTokens([secrets.token_urlsafe(32)]),
         }
         for name, value in in_place.items():
             getattr(container, name).override(providers.Object(value))

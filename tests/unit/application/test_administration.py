@@ -51,7 +51,9 @@ def an_edit(version: int = 1, **terms: object) -> SlotEdit:
 
 
 class TestEditSlot:
-    async def test_a_slot_is_stored_with_its_editor_and_the_log_tells_what_changed(self, office: Office) -> None:
+    async def test_a_slot_is_stored_with_its_editor_and_the_log_tells_what_changed(
+        self, office: Office
+    ) -> None:
         saved = await office.edit_slot(SLOT, an_edit(retry=RetryPolicy(max_attempts=4)), IGOR)
         assert (saved.version, saved.updated_by, saved.configuration.call) == (2, "igor", CALL)
         entry = await office.last_entry()
@@ -130,7 +132,9 @@ class TestEditSlot:
         slot = await office.set_up()
         under_way, waiting = await office.submit(), await office.submit()
         await office.claim()
-        off = replace(an_edit(version=slot.version), configuration=replace(slot.configuration, is_active=False))
+        off = replace(
+            an_edit(version=slot.version), configuration=replace(slot.configuration, is_active=False)
+        )
         await office.edit_slot(SLOT, off, IGOR)
         assert (await office.state_of(under_way)).job.state is JobState.PROCESSING
         cancelled = (await office.state_of(waiting)).job
@@ -211,9 +215,7 @@ class TestTemplates:
             await office.template(name)
         assert await office.templates.list() == []
 
-    @pytest.mark.parametrize(
-        ("content", "error"), [(b"", InvalidRequest), (b"text", UnsupportedMediaType)]
-    )
+    @pytest.mark.parametrize(("content", "error"), [(b"", InvalidRequest), (b"text", UnsupportedMediaType)])
     async def test_what_is_no_image_is_refused_and_leaves_nothing(
         self, office: Office, content: bytes, error: type[Exception]
     ) -> None:

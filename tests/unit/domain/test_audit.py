@@ -1,11 +1,16 @@
 """What an entry of the audit log says of a change."""
 
-from photochanger.domain.audit import Change, changes_between
+from photochanger.domain.audit import Change, JsonValue, changes_between
 
 
 def test_only_what_differs_is_told_by_its_path() -> None:
-    old = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": None, "same": {"deep": {"er": 1}}}
-    new = {"a": 2, "b": {"c": "x", "d": [2, 1]}, "f": "new", "same": {"deep": {"er": 1}}}
+    old: dict[str, JsonValue] = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": None, "same": {"deep": {"er": 1}}}
+    new: dict[str, JsonValue] = {
+        "a": 2,
+        "b": {"c": "x", "d": [2, 1]},
+        "f": "new",
+        "same": {"deep": {"er": 1}},
+    }
     assert changes_between(old, new) == {
         "a": Change(1, 2),
         "b.d": Change([1, 2], [2, 1]),
