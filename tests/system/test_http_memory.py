@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dependency_injector import providers
 
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.job import JobId
@@ -35,7 +36,7 @@ def system(tmp_path: Path) -> System:
     system = System()
     store = FilesystemMediaStore(tmp_path)
     store.check()
-    system.storage.files = store  # type: ignore[assignment]  # another store behind the same port
+    system.container.store.override(providers.Object(store))
     return system
 
 

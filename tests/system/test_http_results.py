@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 
 import pytest
+from dependency_injector import providers
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
@@ -267,13 +268,14 @@ class TestAccess:
 
     async def test_a_server_span_continues_the_callers_trace(self, system: System) -> None:
         exporter = InMemorySpanExporter()
-        system.the_tracing = configure_tracing(version="test", exporter=exporter)
-        system.the_tracing.provider.add_span_processor(SimpleSpanProcessor(exporter))
+        tracing = configure_tracing(version="test", exporter=exporter)
+        tracing.provider.add_span_processor(SimpleSpanProcessor(exporter))
+        system.container.tracing.override(providers.Object(tracing))
         trace_id = "0af7651916cd43dd8448eb211c80319c"
         async with running(system) as port:
             headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
             await exchange(port, post(photo_form(PHOTO), headers=headers))
-        system.the_tracing.shutdown()
+        tracing.shutdown()
         (span, *_) = (span for span in exporter.get_finished_spans() if span.name.startswith("POST"))
         assert span.name == "POST /ingest/{slot_id}"
         assert span.context is not None

@@ -108,7 +108,9 @@ def _describe_input(operation: dict[str, Any], declared: Mapping[str, Any], sche
         content = {"multipart/form-data": {"schema": dict(declared[FORM])}}
         operation["requestBody"] = {"required": True, "content": content}
     if QUERY in declared:
-        properties = _schemas_of(declared[QUERY])[declared[QUERY].__name__]["properties"]
+        of_query = _schemas_of(declared[QUERY])
+        properties = of_query.pop(declared[QUERY].__name__)["properties"]
+        schemas |= of_query
         operation.setdefault("parameters", []).extend(
             {
                 "name": name,
