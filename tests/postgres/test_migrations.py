@@ -184,7 +184,7 @@ _VERSIONS = Path(migrations.__file__).parent / "versions"
 
 _DATA_OF_THE_FIRST_VERSION = """
     CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
-    UPDATE slot SET configuration = '{"call": {"provider": "gemini", "operation": "edit"}, "is_active": true}',
+    UPDATE slot SET configuration = '{"call": {"provider": "gemini", "operation": "edit"}}',
         version = 2, updated_at = '2026-01-14T11:00Z', updated_by = 'serg'
     WHERE slot_id = 'slot-001';
     UPDATE setting SET document = '{"results": {"retention_hours": 48}}', version = 7;

@@ -75,13 +75,13 @@ async def test_ten_thousand_races_of_success_and_timeout_have_one_winner_each(re
 
 
 async def test_races_with_a_cancellation_too_have_one_winner_each(records: Records) -> None:
-    outcomes = Counter(await race_success_against_timeout(records, rounds=3_000, at_once=64, cancelling=True))
+    outcomes = Counter(await race_success_against_timeout(records, rounds=3_000, at_once=32, cancelling=True))
     assert set(outcomes) == {JobState.COMPLETED, JobState.FAILED_TIMEOUT, JobState.CANCELLED}
-    assert min(outcomes.values()) > 100
+    assert min(outcomes.values()) > 20
 
 
 async def test_of_removing_a_template_and_binding_it_one_succeeds(records: Records) -> None:
-    outcomes = await race_removal_against_binding(records, rounds=3_000)
+    outcomes = await race_removal_against_binding(records, rounds=1_500)
     assert set(outcomes) == {"bound", "removed"}
     assert min(outcomes.values()) > 100
 
