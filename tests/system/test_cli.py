@@ -195,6 +195,32 @@ def test_a_wrong_configuration_is_reported_all_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("variable", ["JWT_SIGNING_KEY", "JWT_PREVIOUS_KEYS"])
+def test_a_weak_signing_key_ends_the_start(tmp_path: Path, variable: str) -> None:
+    weak = "canary-changeme-changeme-changeme-changeme"
+    done = photochanger("serve", "--port", "0", folder=tmp_path, variables={variable: weak})
+
+    assert done.returncode == ExitCode.USAGE
+    assert variable in done.stderr
+    assert "openssl rand" in done.stderr
+    assert weak not in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_accounts_that_others_can_read_end_the_start(tmp_path: Path, new_database: DatabaseFactory) -> None:
+    accounts = tmp_path / "accounts.json"
+    accounts.write_text('{"accounts": []}')
+    accounts.chmod(0o644)
+    done = photochanger(
+        *("serve", "--port", "0"),
+        folder=tmp_path,
+        variables={"CREDENTIALS_FILE": str(accounts), "DATABASE_URL": as_url(new_database())},
+    )
+
+    assert done.returncode == ExitCode.USAGE
+    assert f"CREDENTIALS_FILE: {accounts}: others than its owner may use it: chmod 600" in done.stderr
+
+
 def test_an_exporter_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = photochanger(
         "serve", "--port", "0", folder=tmp_path, variables={"OTEL_TRACES_EXPORTER": "carrier-pigeon"}
