@@ -10,12 +10,16 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from photochanger import __version__
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
+from photochanger.adapters.credentials_file import CredentialsFile
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.images import PillowImageEditor
+from photochanger.adapters.jwt_tokens import JwtAccessTokens
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
+from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.pool import create_pool
+from photochanger.adapters.postgres.sessions import PostgresSessionRepository
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
@@ -38,15 +42,20 @@ from photochanger.application.edit_settings import EditSettings
 from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
 from photochanger.application.ingest_password import CheckIngestPassword
+from photochanger.application.login import LogIn
 from photochanger.application.ports import (
+    AccessTokens,
+    AccountRepository,
     AuditLog,
     ImageEditor,
     ImageProvider,
     JobRepository,
+    LoginThrottle,
     MediaRegistry,
     MediaStore,
     PasswordHasher,
     ProviderUsage,
+    SessionRepository,
     SettingsRepository,
     SlotRepository,
     TemplateRepository,
@@ -56,6 +65,7 @@ from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.register_media import RegisterMedia
 from photochanger.application.results import OpenResult, ReadJob
+from photochanger.application.sessions import Authenticate, CloseSessions, LogOut
 from photochanger.application.signal_hub import SignalHub
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
@@ -68,6 +78,7 @@ from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.image_providers import find_providers
 from photochanger.entrypoints.readiness import Readiness
 from photochanger.entrypoints.settings import Environment
+from photochanger.entrypoints.signing_keys import signing_keys
 
 _Port = TypeVar("_Port")
 
@@ -174,6 +185,27 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
+    sessions: providers.Provider[SessionRepository] = providers.Singleton(
+        _observed,
+        providers.Object(SessionRepository),
+        providers.Singleton(PostgresSessionRepository, pool),
+        tracing,
+        metrics,
+    )
+    throttle: providers.Provider[LoginThrottle] = providers.Singleton(
+        _observed,
+        providers.Object(LoginThrottle),
+        providers.Singleton(PostgresLoginThrottle, pool),
+        tracing,
+        metrics,
+    )
+    credentials_file = providers.Singleton(CredentialsFile, environment.provided.credentials_path)
+    accounts: providers.Provider[AccountRepository] = providers.Singleton(
+        _observed, providers.Object(AccountRepository), credentials_file, tracing, metrics
+    )
+    tokens: providers.Provider[AccessTokens] = providers.Singleton(
+        JwtAccessTokens, providers.Singleton(signing_keys, environment)
+    )
     media_folder = providers.Singleton(FilesystemMediaStore, environment.provided.media_dir)
     store: providers.Provider[MediaStore] = providers.Singleton(
         _observed, providers.Object(MediaStore), media_folder, tracing, metrics
@@ -273,6 +305,22 @@ class Container(containers.DeclarativeContainer):
     cancel_job = providers.Singleton(CancelJob, jobs)
     clean_slot = providers.Singleton(CleanSlot, jobs)
     show_gallery = providers.Singleton(ShowGallery, history=history, configuration=configuration)
+    log_in = providers.Singleton(
+        LogIn,
+        accounts=accounts,
+        hasher=hasher,
+        tokens=tokens,
+        sessions=sessions,
+        throttle=throttle,
+        audit=audit,
+        clock=clock,
+        on_refused=metrics.provided.login_failed,
+    )
+    authenticate = providers.Singleton(
+        Authenticate, tokens=tokens, accounts=accounts, sessions=sessions, clock=clock
+    )
+    log_out = providers.Singleton(LogOut, sessions)
+    close_sessions = providers.Singleton(CloseSessions, sessions)
 
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics

@@ -1,11 +1,9 @@
 """The first start: an installation that nobody has configured becomes one that a booth can use."""
 
 import json
-import os
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from photochanger.application.ports import PasswordHasher, SettingsRepository, SlotRepository
 from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
@@ -13,6 +11,7 @@ from photochanger.domain.errors import VersionConflict
 from photochanger.domain.permissions import Permission
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot
+from photochanger.entrypoints.secret_files import write_new
 from photochanger.entrypoints.settings import Environment
 
 STARTER_EFFECTS = ("comic", "sepia", "mirror")
@@ -69,12 +68,25 @@ class FirstStart:
         await self._make_accounts_file(noted)
         for slot_id, effect in zip(SLOT_IDS, STARTER_EFFECTS, strict=False):
             await self._activate(await self._slots.get(slot_id), effect)
+        settings = self._seeded(settings)
         ingest = replace(settings.ingest, password_hash=await self._hasher.hash(noted.ingest_password))
         try:
             entry = AuditEntry(action=AuditAction.INGEST_PASSWORD_ROTATED, actor=MADE_BY)
             return await self._settings.save(replace(settings, ingest=ingest), entry=entry)
         except VersionConflict:
             return await self._settings.get()
+
+    def _seeded(self, settings: Settings) -> Settings:
+        """Return the settings with what the environment gives for the first start."""
+        hours, seconds = self._environment.result_ttl_hours, self._environment.temp_ttl_seconds
+        return replace(
+            settings,
+            ingest=replace(
+                settings.ingest,
+                sync_response_timeout_sec=seconds or settings.ingest.sync_response_timeout_sec,
+            ),
+            results=replace(settings.results, retention_hours=hours or settings.results.retention_hours),
+        )
 
     async def _activate(self, slot: Slot, effect: str) -> None:
         if slot.version > 1:
@@ -102,7 +114,7 @@ class FirstStart:
             "password_hash": await self._hasher.hash(noted.admin_password),
             "permissions": [permission.value for permission in Permission],
         }
-        _write_new(self._environment.credentials_path, {"accounts": [account]})
+        write_new(self._environment.credentials_path, json.dumps({"accounts": [account]}, indent=2))
 
     def _noted(self) -> InitialCredentials | None:
         try:
@@ -112,7 +124,7 @@ class FirstStart:
 
     def _note(self, invented: InitialCredentials) -> InitialCredentials:
         note = {name: getattr(invented, name) for name in InitialCredentials.__slots__}
-        _write_new(self.credentials_note, note)
+        write_new(self.credentials_note, json.dumps(note, indent=2))
         return self._noted() or invented
 
 
@@ -122,19 +134,3 @@ def _invent() -> InitialCredentials:
         admin_password=secrets.token_urlsafe(18),
         ingest_password="".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(12)),
     )
-
-
-def _write_new(path: Path, document: dict[str, Any]) -> None:
-    """Write a file that only its owner can read, whole or not at all, unless it exists."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(document, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return
-    finally:
-        part.unlink()

@@ -45,6 +45,8 @@ async def run_server(
     """
     async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
         credentials = await container.first_start()()
+        container.credentials_file().check()
+        container.tokens()  # made now, so that a key that cannot be used ends the start
         worker = container.worker() if with_worker else None
         working = group.create_task(worker.serve()) if worker else None
         server = make_server(create_app(container))

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from photochanger.adapters.credentials_file import CredentialsFile
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.application.ports import AuditFilter
 from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction
+from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import RetryPolicy, validate_configuration
 from photochanger.entrypoints.first_start import FirstStart
 from photochanger.entrypoints.settings import Environment
@@ -84,6 +86,30 @@ async def test_a_second_start_changes_nothing(storage: MemoryStorage, tmp_path: 
 
     assert await a_first_start(storage, tmp_path)() == first
     assert (await storage.settings.get(), await storage.slots.list()) == (settings, slots)
+
+
+async def test_the_environment_seeds_the_settings_once(storage: MemoryStorage, tmp_path: Path) -> None:
+    for hours, seconds in ((24, 33), (100, 44)):
+        first_start = FirstStart(
+            environment=Environment(data_dir=tmp_path, result_ttl_hours=hours, temp_ttl_seconds=seconds),
+            settings=storage.settings,
+            slots=storage.slots,
+            hasher=FastPasswordHasherForTests(),
+        )
+        assert await first_start() is not None
+
+    settings = await storage.settings.get()
+    assert settings.results.retention_hours == 24
+    assert settings.ingest.sync_response_timeout_sec == 33
+
+
+async def test_its_accounts_can_be_read_as_such(storage: MemoryStorage, tmp_path: Path) -> None:
+    await a_first_start(storage, tmp_path)()
+
+    accounts = CredentialsFile(tmp_path / "secrets" / "runtime_credentials.json")
+    accounts.check()
+    [account] = await accounts.list()
+    assert (account.username, account.permissions) == ("admin", frozenset(Permission))
 
 
 async def test_several_at_once_agree(storage: MemoryStorage, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The environment: defaults, values, and all mistakes at once."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,18 @@ def test_values_are_read() -> None:
             "WORKERS": "3",
             "LOG_LEVEL": "debug",
             "LOG_FORMAT": "JSON",
+            "TRUSTED_PROXIES": "10.0.0.0/8, 2001:db8::/32,192.0.2.1",
+            "RESULT_TTL_HOURS": "24",
+            "TEMP_TTL_SECONDS": "60",
         }
     )
 
+    assert environment.trusted_proxies == (
+        ip_network("10.0.0.0/8"),
+        ip_network("2001:db8::/32"),
+        ip_network("192.0.2.1"),
+    )
+    assert (environment.result_ttl_hours, environment.temp_ttl_seconds) == (24, 60)
     assert environment.database_url == "postgresql://u:p@h/d"
     assert environment.media_dir == Path("/mnt/media")
     assert environment.secrets_dir == Path("/srv/фото 1/secrets")
@@ -45,6 +55,11 @@ def test_every_mistake_is_reported_at_once_and_no_value_is_repeated() -> None:
         "WORKERS": "0",
         "LOG_LEVEL": "LOUD",
         "LOG_FORMAT": "xml",
+        "JWT_SIGNING_KEY": "canary-secret",
+        "JWT_PREVIOUS_KEYS": "canary-secret,",
+        "TRUSTED_PROXIES": "10.0.0.0/8,canary-secret",
+        "RESULT_TTL_HOURS": "23",
+        "TEMP_TTL_SECONDS": "61",
     }
 
     with pytest.raises(ValidationFailed) as failed:
@@ -58,6 +73,20 @@ def test_every_mistake_is_reported_at_once_and_no_value_is_repeated() -> None:
 def test_workers_is_a_number_in_bounds(workers: str) -> None:
     with pytest.raises(ValidationFailed):
         read_environment({"WORKERS": workers})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(("TRUSTED_PROXIES", value) for value in ("localhost", "10.0.0.1/8", ",", "*", "0.0.0.0/0", "::/0")),
+        *(("RESULT_TTL_HOURS", value) for value in ("0", "23", "169", "72h", "24.5", "-24")),
+        *(("TEMP_TTL_SECONDS", value) for value in ("9", "61", "48s", "0")),
+    ],
+)
+def test_what_is_out_of_range_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(ValidationFailed) as failed:
+        read_environment({variable: value})
+    assert [problem.field for problem in failed.value.problems] == [variable]
 
 
 def test_opentelemetrys_own_variables_are_kept_apart() -> None:
