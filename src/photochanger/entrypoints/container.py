@@ -15,6 +15,7 @@ from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.jwt_tokens import JwtAccessTokens
 from photochanger.adapters.postgres.audit import PostgresAuditLog
+from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
@@ -38,6 +39,7 @@ from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.check_slot import CheckSlot
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.edit_accounts import EditAccounts
 from photochanger.application.edit_settings import EditSettings
 from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
@@ -49,6 +51,7 @@ from photochanger.application.ports import (
     AuditLog,
     ImageEditor,
     ImageProvider,
+    JobHistory,
     JobRepository,
     LoginThrottle,
     MediaRegistry,
@@ -118,7 +121,7 @@ def _attempt_log() -> AttemptReport:
 
 
 class Container(containers.DeclarativeContainer):
-    """Everything a process may need, made when it is first asked for. Opening and closing is `runtime`'s."""
+    """Everything a process may need, made when it is first asked for. Opening and closing is `opening`'s."""
 
     environment = providers.Dependency(instance_of=Environment)
     database_url = providers.Dependency(instance_of=str)
@@ -182,6 +185,13 @@ class Container(containers.DeclarativeContainer):
         _observed,
         providers.Object(AuditLog),
         providers.Singleton(PostgresAuditLog, pool),
+        tracing,
+        metrics,
+    )
+    history: providers.Provider[JobHistory] = providers.Singleton(
+        _observed,
+        providers.Object(JobHistory),
+        providers.Singleton(PostgresJobHistory, pool),
         tracing,
         metrics,
     )
@@ -321,6 +331,7 @@ class Container(containers.DeclarativeContainer):
     )
     log_out = providers.Singleton(LogOut, sessions)
     close_sessions = providers.Singleton(CloseSessions, sessions)
+    edit_accounts = providers.Singleton(EditAccounts, accounts=accounts, hasher=hasher, audit=audit)
 
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics
