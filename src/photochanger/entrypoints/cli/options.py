@@ -14,7 +14,7 @@ from photochanger.entrypoints.settings import Environment, read_environment
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-EXIT_STATUSES = "\b\nExit statuses:\n" + "\n".join(
+EXIT_STATUSES = "Exit statuses:\n\n" + "\n\n".join(  # an empty line is what begins a new one
     f"  {code.value}  {text}"
     for code, text in (
         (ExitCode.OK, "done"),

@@ -54,7 +54,7 @@ def list_accounts(desk: Desk) -> None:
     "--permission",
     "permissions",
     multiple=True,
-    type=click.Choice([*Permission]),
+    type=click.Choice([permission.value for permission in Permission]),
     metavar="PERMISSION",
     help=f"One thing that it may do; may be repeated: {', '.join(Permission)}.",
 )
@@ -65,7 +65,7 @@ def list_accounts(desk: Desk) -> None:
 )
 @administrative
 def add(
-    desk: Desk, name: str, permissions: tuple[Permission, ...], has_all: bool, generate: bool, replaces: bool
+    desk: Desk, name: str, permissions: tuple[str, ...], has_all: bool, generate: bool, replaces: bool
 ) -> None:
     """Add the account NAME. Its password is asked for twice, or is the first line of standard input.
 
@@ -76,7 +76,7 @@ def add(
     """
     if has_all == bool(permissions):
         raise click.UsageError("Say what the account may do: either --permission, or --all")
-    allowed = [*Permission] if has_all else permissions
+    allowed = [*Permission] if has_all else [*map(Permission, permissions)]
     password = generated_password() if generate else asked_password(f"Password of {name}")
 
     async def put(opened: Opened) -> Account:

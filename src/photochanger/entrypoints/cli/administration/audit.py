@@ -15,7 +15,7 @@ from photochanger.entrypoints.documents.reading import read_value
 @click.command(context_settings=CONTEXT, epilog=EXIT_STATUSES)
 @click.option(
     "--action",
-    type=click.Choice([*AuditAction], case_sensitive=False),
+    type=click.Choice([action.value for action in AuditAction]),
     metavar="ACTION",
     help=f"What was done: {', '.join(AuditAction)}.",
 )

@@ -46,16 +46,16 @@ class Edits:
 
 
 def read_edits(
-    assignments: Sequence[str], unset: Sequence[str], file: Path | None, *, secrets: Sequence[str]
+    assignments: Sequence[str], unset: Sequence[str], file: Path | None, *, kept_out: str, instead: str
 ) -> Edits:
-    """Return the edits that a command line asks for. `secrets` are paths that no argument may give."""
+    """Return the edits that a command line asks for. No argument may give the secret at the path `kept_out`."""
     read = [_assignment(text) for text in assignments]
     paths = [path for path, _ in read]
-    for path in paths:
-        if path in secrets:
-            raise click.UsageError(f"{path} would be seen in the list of processes: use --password")
+    for path, value in read:
         if paths.count(path) > 1:
             raise click.UsageError(f"{path} is given twice")
+        if _holds(path, value, kept_out):
+            raise click.UsageError(f"{kept_out} would be seen in the list of processes: {instead}")
     return Edits(assignments=read, unset=unset, from_file={} if file is None else _loaded(file))
 
 
@@ -81,6 +81,14 @@ def _assignment(text: str) -> tuple[str, Any]:
         return path, msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         return path, value
+
+
+def _holds(path: str, value: Any, secret: str) -> bool:
+    """Say whether an assignment gives the secret, by its own path or within an object."""
+    if path == secret:
+        return True
+    inner = secret.removeprefix(f"{path}.")
+    return inner != secret and isinstance(value, dict) and inner in value
 
 
 def _loaded(file: Path) -> dict[str, Any]:

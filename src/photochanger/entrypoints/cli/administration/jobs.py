@@ -22,8 +22,10 @@ def jobs() -> None:
 
 @jobs.command("list", epilog=EXIT_STATUSES)
 @click.option("--slot", "slot_id", help="Of this slot.")
-@click.option("--status", type=click.Choice([*JobState], case_sensitive=False), help="In this state.")
-@click.option("--source", type=click.Choice([*JobSource], case_sensitive=False), help="Of booths, or tests.")
+@click.option("--status", type=click.Choice([state.value for state in JobState]), help="In this state.")
+@click.option(
+    "--source", type=click.Choice([source.value for source in JobSource]), help="Of booths, or tests."
+)
 @period_options
 @click.option("--limit", type=int, default=50, show_default=True, help="So many at most; 1 to 200.")
 @click.option("--cursor", help="Go on after a page: its `next_cursor`.")

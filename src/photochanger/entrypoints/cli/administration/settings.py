@@ -39,7 +39,7 @@ def show(desk: Desk) -> None:
 
     found = desk.run(read)
     document = msgspec.to_builtins(found)
-    document["accounts"] = ", ".join(account.username for account in found.accounts)
+    document["accounts"] = ", ".join(account.username for account in found.accounts) or "(none)"
     desk.answer(found, fields(document))
 
 
@@ -58,7 +58,13 @@ def set_settings(desk: Desk, assignments: tuple[str, ...], unset: tuple[str, ...
       photochanger settings set limits.quota_per_day.gemini=1000
       photochanger settings set --unset limits.quota_per_day.gemini
     """
-    edits = read_edits(assignments, unset, file, secrets=["ingest.dslr_password", "ingest"])
+    edits = read_edits(
+        assignments,
+        unset,
+        file,
+        kept_out="ingest.dslr_password",
+        instead="use photochanger settings password",
+    )
     if not edits:
         raise click.UsageError("There is nothing to change: give KEY=VALUE, --unset or --from-file")
     before, after = desk.run(lambda opened: _change(opened, edits))

@@ -89,8 +89,8 @@ def set_slot(
 
     KEY is as `show` prints it. VALUE is JSON where it is JSON, else text; write text that looks like a number
     as '"2026"'. `params` and `fallback` may be given as a whole. With `version=N` nothing is changed unless
-    that is the slot's version. The password is asked for, or read from standard input. A file holds the JSON
-    that `show --json` prints, or a part of it.
+    that is the slot's version. The password is asked for, or is the first line of standard input. A file
+    holds the JSON that `show --json` prints, or a part of it; it may be another slot's.
 
     \b
     Examples:
@@ -99,7 +99,9 @@ def set_slot(
       photochanger slots set slot-004 fallback=null retry.max_attempts=1 --unset params.intensity
       photochanger slots set slot-004 --from-file slot.json
     """
-    edits = read_edits(assignments, unset, file, secrets=["ingest_password"])
+    edits = read_edits(assignments, unset, file, kept_out="ingest_password", instead="use --password")
+    if edits.from_file.get("slot_id", slot) != slot:
+        edits.from_file.pop("version", None)  # another slot's set-up is copied
     if has_password and (no_password or str(file) == "-"):
         raise click.UsageError("--password goes neither with --no-password nor with a file on standard input")
     if not (edits or has_password or no_password):
@@ -136,10 +138,9 @@ def cleanup(desk: Desk, slot: str, yes: bool) -> None:
 
 async def _change(
     opened: Opened, slot_id: str, edits: Edits, more: dict[str, Any]
-) -> tuple[SlotView, SlotWithResults]:
+) -> tuple[SlotWithResults, SlotWithResults]:
     edit_slot = opened.container.edit_slot()
-    stored = await edit_slot.find(slot_id)
-    before = SlotView.of(stored, await opened.container.settings().get(), opened.links)
+    before = await _shown_with_results(opened, slot_id)
     update = edits.of(before, SlotUpdate, **more)
     try:
         saved = await edit_slot(slot_id, update.edit(), opened.actor)

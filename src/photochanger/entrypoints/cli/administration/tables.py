@@ -3,6 +3,7 @@
 What others have named (slots, templates) is shown so that it cannot command the terminal.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def moment(text: str | None) -> str:
 
 def written(value: object) -> str:
     """Return a value as `KEY=VALUE` would have it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def printable(value: object) -> Text:
