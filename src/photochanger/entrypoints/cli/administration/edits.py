@@ -48,7 +48,7 @@ class Edits:
 def read_edits(
     assignments: Sequence[str], unset: Sequence[str], file: Path | None, *, kept_out: str, instead: str
 ) -> Edits:
-    """Return the edits that a command line asks for. No argument may give the secret at the path `kept_out`."""
+    """Return the edits that a command line asks for. No argument may give a value at the path `kept_out`."""
     read = [_assignment(text) for text in assignments]
     paths = [path for path, _ in read]
     for path, value in read:
