@@ -2,37 +2,31 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 
+from dependency_injector import providers
 from litestar import Litestar
 from PIL import Image
 
 from photochanger.adapters.images import PillowImageEditor
-from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.jwt_tokens import JwtAccessTokens
+from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryAccountRepository, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.adapters.system_clock import SystemClock
-from photochanger.adapters.telemetry.metrics import Metrics
-from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing
-from photochanger.application.await_outcome import AwaitOutcome
-from photochanger.application.call_providers import CallProviders
-from photochanger.application.configuration import CurrentConfiguration
-from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Clock, ImageProvider
-from photochanger.application.process_job import ProcessJob
-from photochanger.application.provider_inputs import PrepareInputs
-from photochanger.application.provider_links import OpenLink, ProviderLinks
-from photochanger.application.results import OpenResult, ReadJob
-from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.worker import Worker
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.server import make_server
-from photochanger.entrypoints.readiness import Readiness
+from photochanger.entrypoints.settings import Environment
 from photochanger.testing.harness import an_entry
 
 PASSWORD = "booth-password-ü"
@@ -40,7 +34,11 @@ SLOT = SlotId("slot-001")
 
 
 class System:
-    """PhotoChanger's core over memory adapters; provides what `create_app` asks a container for."""
+    """PhotoChanger as its composition root puts it together, but with memory in the place of what is stored.
+
+    `accounts` are the administrators' (`log_in_as` makes them); passwords are hashed fast, and refused logins
+    are answered at once.
+    """
 
     def __init__(
         self,
@@ -51,94 +49,51 @@ class System:
     ) -> None:
         self.the_clock = clock or SystemClock()
         self.storage = MemoryStorage(self.the_clock)
+        self.accounts = MemoryAccountRepository()
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
-        self.the_readiness = Readiness(settings=self.storage.settings, store=self.storage.files)
-        self.the_tracing = configure_tracing(version="test")
-        self.the_metrics = Metrics()
-        self.base_url = base_url
-        self._configuration: CurrentConfiguration | None = None
-        self._passwords = CheckIngestPassword(FastPasswordHasherForTests())
+        self.container = self._put_together(Environment(public_base_url=base_url, workers=4))
+        self.the_readiness = self.container.readiness()
+        self.the_tracing = self.container.tracing()
+        self.the_metrics = self.container.metrics()
 
-    def clock(self) -> Clock:
-        return self.the_clock
-
-    def submit_photo(self) -> SubmitPhoto:
-        return SubmitPhoto(
-            configuration=self.configuration(),
-            jobs=self.storage.jobs,
-            registry=self.storage.media,
-            store=self.storage.files,
-            images=self.images,
-            clock=self.the_clock,
-        )
-
-    def configuration(self) -> CurrentConfiguration:
-        if self._configuration is None:
-            self._configuration = CurrentConfiguration(
-                slots=self.storage.slots,
-                settings=self.storage.settings,
-                signals=self.storage.signals,
-                clock=self.the_clock,
-            )
-        return self._configuration
-
-    def check_ingest_password(self) -> CheckIngestPassword:
-        return self._passwords
-
-    def await_outcome(self) -> AwaitOutcome:
-        return AwaitOutcome(jobs=self.storage.jobs, signals=self.storage.signals, clock=self.the_clock)
-
-    def open_result(self) -> OpenResult:
-        return OpenResult(jobs=self.storage.jobs, store=self.storage.files)
-
-    def open_link(self) -> OpenLink:
-        return OpenLink(registry=self.storage.media, store=self.storage.files)
+    def _put_together(self, environment: Environment) -> Container:
+        container = Container(environment=environment, database_url="")
+        in_place: Mapping[str, object] = {
+            "clock": self.the_clock,
+            "hub": self.storage.signals,
+            "signals": self.storage.signals,
+            "jobs": self.storage.jobs,
+            "registry": self.storage.media,
+            "slots": self.storage.slots,
+            "settings": self.storage.settings,
+            "templates": self.storage.templates,
+            "usage": self.storage.usage,
+            "audit": self.storage.audit,
+            "sessions": self.storage.sessions,
+            "throttle": self.storage.throttle,
+            "history": self.storage.history,
+            "statistics": self.storage.statistics,
+            "accounts": self.accounts,
+            "store": self.storage.files,
+            "images": self.images,
+            "hasher": FastPasswordHasherForTests(),
+            "found_providers": {self.provider.description.name: self.provider},
+            "tokens": JwtAccessTokens([secrets.token_urlsafe(32)]),
+        }
+        for name, value in in_place.items():
+            getattr(container, name).override(providers.Object(value))
+        return container
 
     def provider_links(self) -> ProviderLinks:
-        return ProviderLinks(registry=self.storage.media, store=self.storage.files, base_url=self.base_url)
-
-    def read_job(self) -> ReadJob:
-        return ReadJob(self.storage.jobs)
-
-    def readiness(self) -> Readiness:
-        return self.the_readiness
-
-    def metrics(self) -> Metrics:
-        return self.the_metrics
-
-    def tracing(self) -> Tracing:
-        return self.the_tracing
-
-    def public_base_url(self) -> str | None:
-        return self.base_url
+        """Return what makes links for providers."""
+        links: ProviderLinks = self.container.provider_links()
+        return links
 
     def worker(self) -> Worker:
-        call_providers = CallProviders(
-            providers=lambda name: self.provider if name == "rehearsal" else None,
-            inputs=PrepareInputs(
-                store=self.storage.files,
-                images=self.images,
-                templates=self.storage.templates,
-                links=self.provider_links(),
-            ),
-            store=self.storage.files,
-            images=self.images,
-            usage=self.storage.usage,
-            configuration=self.configuration(),
-            clock=self.the_clock,
-            jitter=lambda: 1.0,
-        )
-        process = ProcessJob(
-            jobs=self.storage.jobs,
-            registry=self.storage.media,
-            store=self.storage.files,
-            images=self.images,
-            call_providers=call_providers,
-            signals=self.storage.signals,
-            clock=self.the_clock,
-        )
-        return Worker(jobs=self.storage.jobs, signals=self.storage.signals, run=process, concurrency=4)
+        """Return a worker on the same records."""
+        worker: Worker = self.container.worker()
+        return worker
 
     async def set_password(self, password: str = PASSWORD) -> None:
         settings = await self.storage.settings.get()
@@ -192,7 +147,7 @@ async def running(system: System) -> AsyncIterator[int]:
     worker = system.worker()
     working = asyncio.create_task(worker.serve())
     try:
-        async with served(create_app(system)) as port:
+        async with served(create_app(system.container)) as port:
             yield port
     finally:
         worker.stop()

@@ -24,6 +24,7 @@ from photochanger.adapters.postgres.sessions import PostgresSessionRepository
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.statistics import PostgresStatistics
 from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 from photochanger.adapters.system_clock import SystemClock
@@ -61,6 +62,7 @@ from photochanger.application.ports import (
     SessionRepository,
     SettingsRepository,
     SlotRepository,
+    Statistics,
     TemplateRepository,
 )
 from photochanger.application.process_job import ProcessJob
@@ -70,6 +72,7 @@ from photochanger.application.register_media import RegisterMedia
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.sessions import Authenticate, CloseSessions, LogOut
 from photochanger.application.signal_hub import SignalHub
+from photochanger.application.statistics import ReadStatistics
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.templates import Templates
@@ -210,6 +213,21 @@ class Container(containers.DeclarativeContainer):
         metrics,
     )
     credentials_file = providers.Singleton(CredentialsFile, environment.provided.credentials_path)
+    history: providers.Provider[JobHistory] = providers.Singleton(
+        _observed,
+        providers.Object(JobHistory),
+        providers.Singleton(PostgresJobHistory, pool),
+        tracing,
+        metrics,
+    )
+    statistics: providers.Provider[Statistics] = providers.Singleton(
+        _observed,
+        providers.Object(Statistics),
+        providers.Singleton(PostgresStatistics, pool),
+        tracing,
+        metrics,
+    )
+    read_statistics = providers.Singleton(ReadStatistics)
     accounts: providers.Provider[AccountRepository] = providers.Singleton(
         _observed, providers.Object(AccountRepository), credentials_file, tracing, metrics
     )
@@ -254,6 +272,7 @@ class Container(containers.DeclarativeContainer):
     read_job = providers.Singleton(ReadJob, jobs)
     open_result = providers.Singleton(OpenResult, jobs=jobs, store=store)
     public_base_url = environment.provided.public_base_url
+    trusted_proxies = environment.provided.trusted_proxies
     provider_links = providers.Singleton(
         ProviderLinks, registry=registry, store=store, base_url=public_base_url
     )

@@ -13,7 +13,7 @@ from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements,
 from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id
 from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.domain.retention import has_passed, result_expires_at, time_left
-from photochanger.domain.settings import LimitSettings, Settings, validate_password, validate_settings
+from photochanger.domain.settings import LimitSettings, Settings, password_problems, validate_settings
 from photochanger.domain.slot import ProviderCall, SlotConfiguration
 
 NOW = datetime(2026, 1, 14, 9, 30, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_a_provider_without_limits_has_a_quota_without_bounds() -> None:
 
 
 def test_the_default_settings_are_valid() -> None:
-    validate_settings(Settings())
+    validate_settings(Settings(), providers=())
 
 
 def test_all_problems_of_the_settings_are_reported_at_once() -> None:
@@ -125,7 +125,7 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
     )
 
     with pytest.raises(ValidationFailed) as failed:
-        validate_settings(bad)
+        validate_settings(bad, providers={"gemini"}, password="short")
 
     assert [problem.field for problem in failed.value.problems] == [
         "ingest.sync_response_timeout_sec",
@@ -135,7 +135,17 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
         "results.gallery_size",
         "cleanup.interval_sec",
         "limits.per_provider.gemini",
+        "ingest.dslr_password",
     ]
+
+
+def test_only_installed_providers_have_limits() -> None:
+    limits = LimitSettings(per_provider={"gemini": 3}, quota_per_day={"nobody": 5})
+
+    with pytest.raises(ValidationFailed) as failed:
+        validate_settings(Settings(limits=limits), providers={"gemini"})
+
+    assert [problem.field for problem in failed.value.problems] == ["limits.quota_per_day.nobody"]
 
 
 def test_a_slot_may_have_a_time_out_of_its_own() -> None:
@@ -153,9 +163,9 @@ def test_the_smaller_upload_limit_counts() -> None:
 
 @pytest.mark.parametrize("password", ["x" * 7, "x" * 129])
 def test_a_password_has_a_sensible_length(password: str) -> None:
-    with pytest.raises(ValidationFailed):
-        validate_password(password)
-    validate_password(password[:128].ljust(8, "x"))
+    [problem] = password_problems(password, "ingest_password")
+    assert (problem.field, problem.code) == ("ingest_password", "out_of_range")
+    assert not [*password_problems(password[:128].ljust(8, "x"), "ingest_password")]
 
 
 def test_codes_are_unique_and_every_leaf_has_one() -> None:

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composable, Literal
 from photochanger.adapters.postgres.pool import Pool, fetch_all
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.application.ports.administration import JobCursor, JobFilter, JobHistory
-from photochanger.domain.job import FINAL_STATES, Job, JobSource, JobState
+from photochanger.domain.job import FINAL_STATES, Job, JobState
 from photochanger.domain.retention import MAX_RETENTION_HOURS
 from photochanger.domain.slot import SLOT_IDS, SlotId
 
@@ -50,27 +50,15 @@ class PostgresJobHistory(JobHistory):
 
     async def page(self, wanted: JobFilter, *, limit: int, after: JobCursor | None = None) -> Sequence[Job]:
         """Return up to `limit` jobs that follow the cursor."""
-        given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
-        conditions = [_CONDITIONS[name] for name in given]
-        if after is not None:
-            conditions.append(_AFTER)
-            given |= {"after_created_at": after.created_at, "after_job_id": after.job_id}
-        branches = _branches(wanted.states, wanted.source, conditions)
-        if not branches:
+        if wanted.states is not None and not wanted.states:
             return []
-        statement = _newest_of(branches)
-        return await self._jobs(statement.as_bytes(), {**given, "limit": limit})
+        return await self._jobs(*page_of(wanted, limit=limit, after=after))
 
     async def latest(self, states: Collection[JobState] | None = None) -> Mapping[SlotId, Job]:
         """Return the newest job of each slot, of those in `states`."""
-        branches = _branches(states, None, [SQL("slot_id = wanted.slot_id")])
-        if not branches:
+        if states is not None and not states:
             return {}
-        statement = SQL("""
-            SELECT newest.* FROM unnest(%(slot_ids)s::text[]) AS wanted (slot_id)
-            CROSS JOIN LATERAL ({}) AS newest""").format(_newest_of(branches))
-        jobs = await self._jobs(statement.as_bytes(), {"slot_ids": list(SLOT_IDS), "limit": 1})
-        return {job.slot_id: job for job in jobs}
+        return {job.slot_id: job for job in await self._jobs(*latest_of(states))}
 
     async def with_results(self, slot_id: SlotId, *, limit: int) -> Sequence[Job]:
         """Return up to `limit` of the slot's jobs whose result has not expired."""
@@ -81,23 +69,39 @@ class PostgresJobHistory(JobHistory):
         return [msgspec.convert(row, Job) for row in rows]
 
 
-def _branches(
-    states: Collection[JobState] | None, source: JobSource | None, conditions: Sequence[Composable]
-) -> Sequence[Composable]:
-    """Return the newest of the unfinished jobs and of the final ones, as far as they are wanted."""
+def page_of(
+    wanted: JobFilter, *, limit: int, after: JobCursor | None = None
+) -> tuple[bytes, Mapping[str, object]]:
+    """Return the statement that reads a page, and its parameters. States that are given must be some."""
+    given: dict[str, object] = {
+        name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None
+    }
+    conditions: list[Composable] = [_CONDITIONS[name] for name in given]
+    if wanted.source is not None:
+        conditions.append(SQL("source = {}").format(Literal(wanted.source.value)))
+    if after is not None:
+        conditions.append(_AFTER)
+        given |= {"after_created_at": after.created_at, "after_job_id": after.job_id}
+    return _newest(wanted.states, conditions).as_bytes(), {**given, "limit": limit}
+
+
+def latest_of(states: Collection[JobState] | None) -> tuple[bytes, Mapping[str, object]]:
+    """Return the statement that reads the newest job of each slot, and its parameters."""
+    statement = SQL("""
+        SELECT newest.* FROM unnest(%(slot_ids)s::text[]) AS wanted (slot_id)
+        CROSS JOIN LATERAL ({}) AS newest""").format(_newest(states, [SQL("slot_id = wanted.slot_id")]))
+    return statement.as_bytes(), {"slot_ids": list(SLOT_IDS), "limit": 1}
+
+
+def _newest(states: Collection[JobState] | None, conditions: Sequence[Composable]) -> Composable:
+    """Return the query for the newest jobs: of the unfinished and of the final ones, as far as wanted."""
     wanted = set(JobState) if states is None else set(states)
-    if source is not None:
-        conditions = [*conditions, SQL("source = {}").format(Literal(source.value))]
     branches = []
-    for states_of_branch, index in ((set(JobState) - FINAL_STATES, []), (FINAL_STATES, [_FINAL])):
-        if chosen := wanted & states_of_branch:
+    for kind, index in ((set(JobState) - FINAL_STATES, []), (FINAL_STATES, [_FINAL])):
+        if chosen := wanted & kind:
             narrowed = [] if chosen == FINAL_STATES else [_among(chosen)]
             where = SQL(" AND ").join([*index, *narrowed, *conditions])
             branches.append(SQL("(SELECT {} FROM job WHERE {} {})").format(_COLUMNS, where, _NEWEST_FIRST))
-    return branches
-
-
-def _newest_of(branches: Sequence[Composable]) -> Composable:
     return SQL("SELECT * FROM ({}) AS found {}").format(SQL(" UNION ALL ").join(branches), _NEWEST_FIRST)
 
 

@@ -1,16 +1,16 @@
 """The administrators' endpoints, and what they take from the container."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
 from photochanger.application.administer_jobs import CancelJob, CleanSlot
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.edit_settings import EditSettings
 from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
-from photochanger.application.login import Authenticate, CloseSessions, LogIn, LogOut
+from photochanger.application.login import LogIn
 from photochanger.application.ports import (
     AccountRepository,
     AuditLog,
@@ -19,6 +19,7 @@ from photochanger.application.ports import (
     SlotRepository,
 )
 from photochanger.application.register_media import RegisterMedia
+from photochanger.application.sessions import Authenticate, CloseSessions, LogOut
 from photochanger.application.statistics import ReadStatistics
 from photochanger.application.templates import Templates
 from photochanger.application.try_slot import TrySlot
@@ -37,10 +38,11 @@ from photochanger.entrypoints.http import (
     templates,
     test_runs,
 )
-from photochanger.entrypoints.http.client_address import TrustedProxies, client_address
+from photochanger.entrypoints.http.client_address import client_address
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.settings import Installed, SettingsAnswer
 from photochanger.entrypoints.http.slots import SlotAnswer
+from photochanger.entrypoints.settings import Network
 
 HANDLERS: Final = (
     login.post_login,
@@ -81,7 +83,7 @@ class Administration(Protocol):
     @property
     def close_sessions(self) -> Callable[[], CloseSessions]: ...
     @property
-    def trusted_proxies(self) -> Callable[[], TrustedProxies]: ...
+    def trusted_proxies(self) -> Callable[[], Collection[Network]]: ...
     @property
     def accounts(self) -> Callable[[], AccountRepository]: ...
     @property
@@ -135,7 +137,7 @@ def dependencies(container: Administration) -> dict[str, Provide]:
     def address(request: AnyRequest) -> str:
         return client_address(request.scope, container.trusted_proxies())
 
-    def slot_answer(result_links: ResultLinks) -> SlotAnswer:
+    def slot_answer(result_links: NamedDependency[ResultLinks]) -> SlotAnswer:
         return SlotAnswer(
             configuration=container.configuration(), gallery=container.show_gallery(), links=result_links
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from litestar import Litestar
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 
 from photochanger.adapters.telemetry.metrics import Metrics
@@ -107,7 +107,7 @@ def _dependencies(container: Providers) -> dict[str, Provide]:
     def result_links(request: AnyRequest) -> ResultLinks:
         return links_for(request, container.public_base_url())
 
-    def booth_answer(result_links: ResultLinks) -> BoothAnswer:
+    def booth_answer(result_links: NamedDependency[ResultLinks]) -> BoothAnswer:
         return BoothAnswer(
             await_outcome=container.await_outcome(), open_result=container.open_result(), links=result_links
         )

@@ -6,7 +6,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from msgspec import Meta, Struct
 
-from photochanger.application.login import CloseSessions, LogIn, LogOut
+from photochanger.application.login import LogIn
+from photochanger.application.sessions import CloseSessions, LogOut
 from photochanger.domain.account import MAX_ACCOUNT_PASSWORD, Principal
 from photochanger.domain.audit import Actor
 from photochanger.domain.errors import InvalidCredentials, TooManyAttempts
@@ -58,7 +59,7 @@ async def post_login(
     client_address: NamedDependency[str],
 ) -> Login:
     """Log in with a user name and a password. After five failures neither is looked at for 15 minutes."""
-    done = await log_in(document.username, document.password, client_address)
+    done = await log_in(document.username, document.password, address=client_address)
     return Login(
         access_token=done.token,
         token_type="Bearer",  # noqa: S106 - RFC 6750
@@ -83,9 +84,9 @@ async def post_logout(
 ) -> None:
     """End this session in every process at once; with `everywhere`, all sessions of the account."""
     if wanted.everywhere:
-        await close_sessions(principal.username, actor)
+        await close_sessions(principal.username, actor=actor)
     else:
-        await log_out(principal, actor.origin)
+        await log_out(principal, address=actor.origin)
 
 
 @get("/api/me", tags=["login"], summary="Who is logged in", **endpoint(ANY_ACCOUNT))

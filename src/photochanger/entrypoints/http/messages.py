@@ -106,6 +106,9 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     "A field of the form is not valid UTF-8": "Поле формы не является корректным текстом UTF-8",
     "The permission {permission} is needed": "Нужно право {permission}",
     "The template is in use by {slots:list}": "Шаблон используется: {slots}",
+}
+
+RUSSIAN_PROBLEMS: Final[Mapping[str, str]] = {
     "must be given": "нужно указать",
     "must be given at most once": "можно указать только один раз",
     "there is no such field": "такого поля нет",
@@ -114,6 +117,8 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     "is not a cursor of ours": "это не наша ссылка на страницу",
     "is not written as it should be": "записано неправильно",
     "is bound twice": "указано дважды",
+    "is there twice": "указано дважды",
+    "must have 1 to {most} of the characters {characters:list}": "от 1 до {most} символов из {characters}",
     "must not hold NUL characters": "не должно содержать символов NUL",
     "must differ from the slot's own call": "должно отличаться от основного вызова слота",
     "must be later than from": "должно быть позже, чем from",
@@ -193,4 +198,6 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{(\w+):list\\\}", r"(?P<\1>[^;]+?)", words))
 
 
-_PATTERNS: Final = tuple((_pattern(english), russian) for english, russian in RUSSIAN_SENTENCES.items())
+_PATTERNS: Final = tuple(
+    (_pattern(english), russian) for english, russian in {**RUSSIAN_SENTENCES, **RUSSIAN_PROBLEMS}.items()
+)

@@ -61,14 +61,55 @@ def test_every_error_has_a_title_in_every_language(
 def test_no_translation_belongs_to_nothing() -> None:
     assert set(RUSSIAN_TITLES) == {cls.code for cls in LEAVES}
     raised = set(_sentences())
-    assert set(RUSSIAN_SENTENCES) <= raised | {"{name} must be given at most once"}
+    assert set(RUSSIAN_SENTENCES) <= raised | {
+        "{name} must be given at most once",
+        "The template is in use by {slots:list}",
+    }
 
 
 def test_every_sentence_that_the_http_door_raises_has_a_translation() -> None:
     http = set(_sentences(SOURCE / "entrypoints" / "http"))
-    of_the_server_itself = {"Cannot listen on {} port {}: {}"}
+    of_the_server_itself = {"Cannot listen on {} port {}: {}", "The endpoint {} declares no permission"}
     untranslated = {text for text in http - of_the_server_itself if sentence(text, Language.RU) == text}
     assert not untranslated
+
+
+def test_every_problem_of_a_field_has_a_translation() -> None:
+    folders = ("domain", "application", "entrypoints/documents", "entrypoints/http")
+    messages = {text for folder in folders for text in _messages(SOURCE / folder)}
+    composed_of_words_below = {"must be {}", "must be {} {}", "must have {} {} characters"}
+    samples = {text.replace("{}", "length") for text in messages - composed_of_words_below}
+    assert len(samples) > 20
+    assert not {text for text in samples if sentence(text, Language.RU) == text}
+
+
+@pytest.mark.parametrize(
+    "words", ["a string", "a whole number or null", "true or false", "a list", "an object"]
+)
+def test_what_a_field_must_be_is_told_in_russian(words: str) -> None:
+    assert sentence(f"must be {words}", Language.RU).startswith("должно быть ")
+
+
+def _messages(folder: Path) -> Iterator[str]:
+    """Yield what every problem of a field that is made says, with `{}` where values stand."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.keyword(arg="message", value=value):
+                    yield from _plain(value)
+                case ast.Assign(targets=[ast.Name(id="message")], value=value):
+                    yield from _plain(value)
+
+
+def _plain(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str() as text):
+            yield text
+        case ast.JoinedStr(values=values):
+            yield "".join(
+                value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else "{}"
+                for value in values
+            )
 
 
 def _sentences(folder: Path = SOURCE) -> Iterator[str]:
@@ -92,12 +133,9 @@ def _text(node: ast.expr) -> Iterator[str]:
     match node:
         case ast.Constant(value=str() as text):
             yield text
-        case ast.JoinedStr(values=values):
-            plain = "".join(
-                value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else "{}"
-                for value in values
-            )
-            yield from _matching_template(plain)
+        case ast.JoinedStr():
+            for plain in _plain(node):
+                yield from _matching_template(plain)
 
 
 def _matching_template(plain: str) -> Iterator[str]:
@@ -130,7 +168,7 @@ def test_what_applies_to_an_error_is_in_its_description() -> None:
 
 def test_all_problems_of_a_configuration_are_told() -> None:
     problem = Problem(field="size_limit_mb", code="out_of_range", message="must be between 1 and 50")
-    assert describe(ValidationFailed([problem]), Language.EN).errors == (problem,)
+    assert describe(ValidationFailed([problem]), Language.EN).errors == [problem]
 
 
 def test_an_internal_error_has_the_status_of_a_defect() -> None:
