@@ -191,13 +191,6 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
-    history: providers.Provider[JobHistory] = providers.Singleton(
-        _observed,
-        providers.Object(JobHistory),
-        providers.Singleton(PostgresJobHistory, pool),
-        tracing,
-        metrics,
-    )
     sessions: providers.Provider[SessionRepository] = providers.Singleton(
         _observed,
         providers.Object(SessionRepository),
