@@ -5,7 +5,7 @@ import ipaddress
 import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NewType
@@ -79,11 +79,17 @@ def validate_account(username: str, password: str | None = None) -> None:
     if not _USERNAME.fullmatch(username):
         message = f"must have 1 to {MAX_USERNAME} of the characters a-z, 0-9, '.', '_' and '-'"
         problems.append(Problem(field="username", code="wrong_form", message=message))
-    if password is not None and not MIN_ACCOUNT_PASSWORD <= len(password) <= MAX_ACCOUNT_PASSWORD:
-        message = f"must have {MIN_ACCOUNT_PASSWORD} to {MAX_ACCOUNT_PASSWORD} characters"
-        problems.append(Problem(field="password", code="out_of_range", message=message))
+    if password is not None:
+        problems += account_password_problems(password)
     if problems:
         raise ValidationFailed(problems)
+
+
+def account_password_problems(password: str) -> Iterator[Problem]:
+    """Yield what is wrong with an account's password."""
+    if not MIN_ACCOUNT_PASSWORD <= len(password) <= MAX_ACCOUNT_PASSWORD:
+        message = f"must have {MIN_ACCOUNT_PASSWORD} to {MAX_ACCOUNT_PASSWORD} characters"
+        yield Problem(field="password", code="out_of_range", message=message)
 
 
 def throttle_keys(username: str, address: str) -> Collection[str]:

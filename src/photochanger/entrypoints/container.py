@@ -40,6 +40,7 @@ from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.check_slot import CheckSlot
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.edit_accounts import EditAccounts
 from photochanger.application.edit_settings import EditSettings
 from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
@@ -123,7 +124,7 @@ def _attempt_log() -> AttemptReport:
 
 
 class Container(containers.DeclarativeContainer):
-    """Everything a process may need, made when it is first asked for. Opening and closing is `runtime`'s."""
+    """Everything a process may need, made when it is first asked for. Opening and closing is `opening`'s."""
 
     environment = providers.Dependency(instance_of=Environment)
     database_url = providers.Dependency(instance_of=str)
@@ -342,6 +343,7 @@ class Container(containers.DeclarativeContainer):
     )
     log_out = providers.Singleton(LogOut, sessions)
     close_sessions = providers.Singleton(CloseSessions, sessions)
+    edit_accounts = providers.Singleton(EditAccounts, accounts=accounts, hasher=hasher, audit=audit)
 
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics

@@ -28,6 +28,11 @@ def embedded_database(environment: Environment) -> Iterator[str]:
         server.stop()
 
 
+def has_database(environment: Environment) -> bool:
+    """Say whether there is a database to open, or a new one would be made in the data folder."""
+    return environment.database_url is not None or EmbeddedPostgres(environment.data_dir).exists()
+
+
 @asynccontextmanager
 async def opened(environment: Environment) -> AsyncIterator[Container]:
     """Open what a process needs, and close it in the reverse order.

@@ -3,8 +3,8 @@
 import pytest
 
 from photochanger.domain import errors
-from photochanger.entrypoints.cli.commands import EXIT_STATUSES
 from photochanger.entrypoints.cli.exit_codes import ExitCode, exit_code_of
+from photochanger.entrypoints.cli.options import EXIT_STATUSES
 
 
 @pytest.mark.parametrize(

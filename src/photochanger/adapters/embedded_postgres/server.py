@@ -72,6 +72,10 @@ class EmbeddedPostgres:
     ) -> None:
         self.stop()
 
+    def exists(self) -> bool:
+        """Say whether the data folder has a server's data already."""
+        return self._cluster.exists()
+
     def start(self) -> str:
         """Start the server, or join it where it runs already; return the DSN of PhotoChanger's database.
 

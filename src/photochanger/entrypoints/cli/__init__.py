@@ -1,6 +1,8 @@
 """The `photochanger` command."""
 
+import os
 import sys
+from collections.abc import Sequence
 
 import rich_click as click
 
@@ -8,16 +10,23 @@ from photochanger.domain.errors import PhotoChangerError, ValidationFailed
 from photochanger.entrypoints.cli.commands import photochanger
 from photochanger.entrypoints.cli.exit_codes import ExitCode, exit_code_of
 
+INTERRUPTED = 130
+"""As shells have it: 128 and the number of the signal (SIGINT)."""
 
-def main() -> None:
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process with one of the documented exit statuses."""
     try:
-        photochanger(standalone_mode=False)
+        photochanger(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read it, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.OK)
     except PhotoChangerError as error:
         _explain(error)
         sys.exit(exit_code_of(type(error)))

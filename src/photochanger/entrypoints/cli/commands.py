@@ -1,48 +1,21 @@
-"""Every command and its options. What a command does is in a module of its own."""
+"""Every command and its options; those of administration are in `administration/`, one module each.
+
+What a command does is in a module of its own.
+"""
 
 import json
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from dotenv import dotenv_values
 from rich.console import Console
 
 from photochanger import __version__
+from photochanger.entrypoints.cli.deferred import Deferred
 from photochanger.entrypoints.cli.exit_codes import ExitCode
-from photochanger.entrypoints.settings import Environment, read_environment
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-EXIT_STATUSES = "\b\nExit statuses:\n" + "\n".join(
-    f"  {code.value}  {text}"
-    for code, text in (
-        (ExitCode.OK, "done"),
-        (ExitCode.DEFECT, "a defect of PhotoChanger"),
-        (ExitCode.USAGE, "the command line or the configuration is wrong"),
-        (ExitCode.UNAVAILABLE, "the server, the database or the media store cannot be reached"),
-        (ExitCode.REFUSED, "the request was refused; repeating it will not help"),
-        (ExitCode.PROVIDER, "the image provider did not deliver a picture"),
-        (ExitCode.TIMEOUT, "the picture was not ready in time"),
-    )
-)
-
-
-def environment() -> Environment:
-    """Return the configuration: the environment's variables, and those of `.env` where it has none.
-
-    Raises `ValidationFailed` with everything that is wrong, also with what the image providers read.
-    """
-    from photochanger.entrypoints.image_providers import check_variables
-
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    variables = {**from_file, **os.environ}
-    check_variables(variables)
-    return read_environment(variables)
+from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES, configured, data_dir_option
+from photochanger.entrypoints.settings import Environment
 
 
 @click.group(context_settings=CONTEXT, epilog=EXIT_STATUSES)
@@ -56,21 +29,6 @@ def photochanger() -> None:
     """
 
 
-def _data_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Folder for the database, the media and the secrets; default $PHOTOCHANGER_DATA_DIR or .data.",
-    )(command)
-
-
-def _configured(data_dir: Path | None, workers: int | None = None) -> Environment:
-    configured = environment()
-    if data_dir is not None:
-        configured = replace(configured, data_dir=data_dir)
-    return configured if workers is None else replace(configured, workers=workers)
-
-
 _WORKERS = click.option(
     "--workers", type=click.IntRange(1, 256), help="Jobs to do at once; default $WORKERS or 8."
 )
@@ -81,7 +39,7 @@ _WORKERS = click.option(
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
 @click.option("--no-worker", is_flag=True, help="Take photos only; `photochanger worker` does the jobs.")
 @_WORKERS
-@_data_dir_option
+@data_dir_option
 def serve(host: str, port: int, no_worker: bool, workers: int | None, data_dir: Path | None) -> None:
     """Take photos over HTTP and answer with pictures.
 
@@ -94,12 +52,12 @@ def serve(host: str, port: int, no_worker: bool, workers: int | None, data_dir: 
     restart_with_settings()
     from photochanger.entrypoints.cli.serve import serve_http
 
-    serve_http(_configured(data_dir, workers), host=host, port=port, with_worker=not no_worker)
+    serve_http(configured(data_dir, workers), host=host, port=port, with_worker=not no_worker)
 
 
 @photochanger.command(epilog=EXIT_STATUSES)
 @_WORKERS
-@_data_dir_option
+@data_dir_option
 def worker(workers: int | None, data_dir: Path | None) -> None:
     """Do jobs that a `serve` elsewhere has taken in.
 
@@ -111,11 +69,11 @@ def worker(workers: int | None, data_dir: Path | None) -> None:
     restart_with_settings()
     from photochanger.entrypoints.cli.serve import work
 
-    work(_configured(data_dir, workers))
+    work(configured(data_dir, workers))
 
 
 @photochanger.command(epilog=EXIT_STATUSES)
-@_data_dir_option
+@data_dir_option
 def migrate(data_dir: Path | None) -> None:
     """Bring the database's schema up to date.
 
@@ -124,7 +82,7 @@ def migrate(data_dir: Path | None) -> None:
     """
     from photochanger.entrypoints.cli.serve import migrate_database
 
-    applied = migrate_database(_configured(data_dir))
+    applied = migrate_database(configured(data_dir))
     click.echo("\n".join(f"applied {revision}" for revision in applied) or "The schema is up to date.")
 
 
@@ -190,12 +148,12 @@ def _explain_refusal(refusal: Any, *, as_json: bool) -> None:
     help="A photo of your own; default: a portrait that comes with PhotoChanger.",
 )
 @click.option("--slot", default="slot-001", show_default=True, help="The slot to send it to.")
-@_data_dir_option
+@data_dir_option
 def demo(photo: Path | None, slot: str, data_dir: Path | None) -> None:
     """Start a server, send a photo as the booth would, show the picture and the times, and end."""
     from photochanger.entrypoints.cli.demo import run_demo
 
-    run_demo(_configured(data_dir), photo=photo, slot=slot)
+    run_demo(configured(data_dir), photo=photo, slot=slot)
 
 
 _FAKED = click.Choice(["gemini", "turbotext"])
@@ -266,3 +224,23 @@ def openapi(write: Path | None) -> None:
         write_parameter_schemas(container.found_providers(), write / "slot-parameters")
     else:
         click.echo(openapi_yaml(app), nl=False)
+
+
+ADMINISTRATION = {
+    "slots": "Look at the fifteen slots, set them up, delete their results.",
+    "templates": "Look at template images, add and remove them.",
+    "settings": "Look at the settings and change them; set the ingest password.",
+    "jobs": "Look at jobs, and cancel them.",
+    "stats": "Show how many photos came, how they ended, and how long they took.",
+    "audit": "Show who did what, when and from where.",
+    "account": "Look at the administrators' accounts, add and remove them, log them out.",
+    "hash-password": "Print a password's hash, for the credentials file.",
+}
+"""The commands that work on the database, or for it, and what `photochanger --help` says of each."""
+
+for _name, _help in ADMINISTRATION.items():
+    photochanger.add_command(
+        Deferred(
+            _name, module=f"photochanger.entrypoints.cli.administration.{_name.replace('-', '_')}", help=_help
+        )
+    )

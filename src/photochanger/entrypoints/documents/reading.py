@@ -79,7 +79,7 @@ def _typed(text: str, of: Any) -> Any:
 
 
 def _problems(value: Any, of: Any, path: str) -> Iterator[Problem]:
-    struct, named, item = _struct_in(of), _value_in(of), _item_in(of)
+    struct, named, item = struct_in(of), _value_in(of), _item_in(of)
     if struct is not None and isinstance(value, dict):
         yield from _struct_problems(value, struct, path)
     elif named is not None and isinstance(value, dict):
@@ -123,7 +123,7 @@ def _text_problems(value: Any, path: str) -> Iterator[Problem]:
                 yield from _text_problems(inner, f"{path}[{index}]")
 
 
-def _struct_in(of: Any) -> type[msgspec.Struct] | None:
+def struct_in(of: Any) -> type[msgspec.Struct] | None:
     """Return the one struct that a type is, or is a union with; None where there is none."""
     for option in _options(of):
         if isinstance(option, type) and issubclass(option, msgspec.Struct):
@@ -142,7 +142,7 @@ def _value_in(of: Any) -> Any:
 def _item_in(of: Any) -> Any:
     """Return the type of the items of a list of structs; None for everything else."""
     for option in _options(of):
-        if get_origin(option) is list and _struct_in(get_args(option)[0]) is not None:
+        if get_origin(option) is list and struct_in(get_args(option)[0]) is not None:
             return get_args(option)[0]
     return None
 
