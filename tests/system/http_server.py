@@ -18,7 +18,7 @@ from photochanger.adapters.jwt_tokens import JwtAccessTokens
 from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryAccountRepository, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
 from photochanger.adapters.system_clock import SystemClock
-from photochanger.application.ports import Clock, ImageProvider
+from photochanger.application.ports import Clock, ImageProvider, MediaStore
 from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.worker import Worker
 from photochanger.domain.operation import ParameterValue
@@ -46,12 +46,14 @@ class System:
         clock: Clock | None = None,
         provider: ImageProvider | None = None,
         base_url: str | None = None,
+        store: MediaStore | None = None,
     ) -> None:
         self.the_clock = clock or SystemClock()
         self.storage = MemoryStorage(self.the_clock)
         self.accounts = MemoryAccountRepository()
         self.images = PillowImageEditor()
         self.provider = provider or RehearsalProvider()
+        self.store = store or self.storage.files
         self.container = self._put_together(Environment(public_base_url=base_url, workers=4))
         self.the_readiness = self.container.readiness()
         self.the_tracing = self.container.tracing()
@@ -75,7 +77,7 @@ class System:
             "history": self.storage.history,
             "statistics": self.storage.statistics,
             "accounts": self.accounts,
-            "store": self.storage.files,
+            "store": self.store,
             "images": self.images,
             "hasher": FastPasswordHasherForTests(),
             "found_providers": {self.provider.description.name: self.provider},

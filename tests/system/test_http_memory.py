@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dependency_injector import providers
 
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.job import JobId
@@ -33,11 +32,9 @@ PIECE = bytes(100_000)
 
 @pytest.fixture
 def system(tmp_path: Path) -> System:
-    system = System()
     store = FilesystemMediaStore(tmp_path)
     store.check()
-    system.container.store.override(providers.Object(store))
-    return system
+    return System(store=store)
 
 
 @pytest.fixture
