@@ -139,10 +139,10 @@ class Problem:
 
 
 class ValidationFailed(CallerError):
-    """A configuration has problems; `problems` holds all of them, not only the first."""
+    """What was sent has problems; `problems` holds all of them, not only the first."""
 
     code = "validation_failed"
-    title = "The configuration is not valid"
+    title = "Some fields are not valid"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

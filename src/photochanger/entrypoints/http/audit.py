@@ -6,7 +6,7 @@ from litestar.di import NamedDependency
 from photochanger.application.ports import AuditLog
 from photochanger.domain.permissions import Permission
 from photochanger.entrypoints.documents.audit import AuditPage, AuditQuery
-from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.endpoints import Port, endpoint
 
 
 @get(
@@ -15,8 +15,6 @@ from photochanger.entrypoints.http.endpoints import endpoint
     summary="Read the audit log",
     **endpoint(Permission.AUDIT_READ, query=AuditQuery),
 )
-async def read_audit_log(
-    wanted: NamedDependency[AuditQuery], audit_log: NamedDependency[AuditLog]
-) -> AuditPage:
+async def read_audit_log(wanted: NamedDependency[AuditQuery], audit_log: Port[AuditLog]) -> AuditPage:
     """Return a page of the log, the newest event first."""
     return AuditPage.of(await audit_log.page(wanted.filter(), limit=wanted.limit + 1), wanted)

@@ -1,11 +1,13 @@
 """How administrators' endpoints are declared: the permission, what they read, and how they may refuse."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from litestar.datastructures import CacheControlHeader
+from litestar.di import Dependency
 from litestar.openapi.spec import Operation
+from litestar.params import SkipValidationMarker
 
 from photochanger.domain.errors import (
     DatabaseUnavailable,
@@ -31,6 +33,11 @@ FORM: Final = "form"
 MENTIONED: Final = "mentioned"
 """Keys in an endpoint's `opt`: the structs of its body and its query, the schema of its form, and the structs
 that this schema mentions."""
+
+_T = TypeVar("_T")
+
+Port: TypeAlias = Annotated[_T, Dependency(kind="named"), SkipValidationMarker()]
+"""A dependency that is a port: a protocol, which the framework must not try to check."""
 
 NO_STORE: Final = CacheControlHeader(no_store=True)
 

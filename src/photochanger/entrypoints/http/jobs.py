@@ -13,7 +13,7 @@ from photochanger.domain.permissions import Permission
 from photochanger.entrypoints.documents.jobs import JobPage, JobQuery, JobView
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.http.authorization import ANYBODY
-from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.endpoints import Port, endpoint
 
 
 @get(
@@ -34,7 +34,7 @@ async def get_job(
 @get("/api/jobs", tags=["jobs"], summary="List jobs", **endpoint(Permission.JOBS_READ, query=JobQuery))
 async def list_jobs(
     wanted: NamedDependency[JobQuery],
-    job_history: NamedDependency[JobHistory],
+    job_history: Port[JobHistory],
     result_links: NamedDependency[ResultLinks],
 ) -> JobPage:
     """Return a page of jobs, the newest first."""

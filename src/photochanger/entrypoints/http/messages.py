@@ -56,7 +56,7 @@ RUSSIAN_TITLES: Final[Mapping[str, str]] = {
     "token_expired": "Срок действия входа истёк",
     "too_many_attempts": "Слишком много неудачных попыток входа",
     "unsupported_media_type": "Принимаются только изображения JPEG, PNG и WebP",
-    "validation_failed": "Настройки содержат ошибки",
+    "validation_failed": "Некоторые поля заполнены неверно",
     "version_conflict": "Кто-то уже изменил эти данные",
 }
 

@@ -15,7 +15,7 @@ from photochanger.domain.operation import Operation, ProviderCatalogue, Provider
 from photochanger.domain.permissions import Permission
 from photochanger.domain.settings import Settings
 from photochanger.entrypoints.documents.settings import SettingsUpdate, SettingsView
-from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.endpoints import Port, endpoint
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.operations import SlotOperation
 from photochanger.entrypoints.http.slots import etag_of, require_match
@@ -29,7 +29,7 @@ from photochanger.entrypoints.image_providers import parameter_schema
     **endpoint(Permission.SETTINGS_READ, operation_class=SlotOperation),
 )
 async def get_settings(
-    settings_repository: NamedDependency[SettingsRepository],
+    settings_repository: Port[SettingsRepository],
     settings_answer: NamedDependency["SettingsAnswer"],
 ) -> Response[SettingsView]:
     """Return the settings. The `ETag` is their version."""

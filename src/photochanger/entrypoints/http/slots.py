@@ -16,14 +16,14 @@ from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import Slot
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.documents.slots import CleanedUp, SlotUpdate, SlotView, SlotWithResults
-from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.endpoints import Port, endpoint
 from photochanger.entrypoints.http.heads import AnyRequest, first_header
 from photochanger.entrypoints.http.operations import SlotOperation
 
 
 @get("/api/slots", tags=["slots"], summary="List the slots", **endpoint(Permission.SLOTS_READ))
 async def list_slots(
-    slot_repository: NamedDependency[SlotRepository],
+    slot_repository: Port[SlotRepository],
     configuration: NamedDependency[CurrentConfiguration],
     result_links: NamedDependency[ResultLinks],
 ) -> list[SlotView]:
