@@ -356,5 +356,11 @@ class Container(containers.DeclarativeContainer):
         paused=call_providers.provided.paused,
     )
     first_start = providers.Singleton(
-        FirstStart, environment=environment, settings=settings, slots=slots, hasher=hasher
+        FirstStart,
+        environment=environment,
+        settings=settings,
+        slots=slots,
+        hasher=hasher,
+        edit_settings=edit_settings,
+        edit_slot=edit_slot,
     )
