@@ -17,7 +17,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process with one of the documented exit statuses."""
     try:
-        photochanger(arguments, standalone_mode=False)
+        photochanger(arguments, prog_name="photochanger", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

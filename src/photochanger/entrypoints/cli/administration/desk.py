@@ -70,7 +70,10 @@ class Desk:
             return
         console = Console(markup=False, highlight=False, emoji=False)
         for part in for_people:
-            console.print(part)
+            with console.capture() as captured:
+                console.print(part)
+            for line in captured.get().splitlines():
+                click.echo(line.rstrip())
 
 
 def administrative(

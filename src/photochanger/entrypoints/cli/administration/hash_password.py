@@ -14,9 +14,9 @@ from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES
 @click.command("hash-password", context_settings=CONTEXT, epilog=EXIT_STATUSES)
 @json_option
 def hash_password(as_json: bool) -> None:
-    """Print the argon2id hash of a password, for the credentials file. Nothing is stored.
+    """Print the argon2id hash of a password, for the credentials file.
 
-    On a terminal the password is asked for twice; otherwise it is the first line of standard input.
+    Nothing is stored. On a terminal the password is asked for twice; otherwise it is the first line of standard input.
 
     \b
     Examples:

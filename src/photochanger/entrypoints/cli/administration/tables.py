@@ -33,7 +33,7 @@ def fields(document: Mapping[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for path, value in _flat(document, ""):
-        table.add_row(path, printable(value))
+        table.add_row(path, printable(written(value)))
     return table
 
 
@@ -59,7 +59,7 @@ def written(value: object) -> str:
 
 def printable(value: object) -> Text:
     """Return a value as text in which nothing is a command for the terminal."""
-    text = written(value)
+    text = value if isinstance(value, str) else written(value)
     safe = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return Text("".join(safe))
 
