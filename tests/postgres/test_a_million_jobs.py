@@ -169,7 +169,7 @@ def test_a_statement_reads_little(filled: Filled, name: str, generic: bool) -> N
 
 
 def test_adding_up_an_hour_reads_that_hour_and_the_longer_buckets_that_it_ends(filled: Filled) -> None:
-    """The worst hour is the last of a day: its jobs are read for itself, its quarters, the six hours, the day."""
+    """The worst is the last hour of a day: jobs are read for the hour, its quarters, six hours, the day."""
     with filled.connection.transaction(force_rollback=True):
         filled.connection.execute(
             "UPDATE job_tally_progress SET until = date_bin('1 day', until - '2 days'::interval, 'epoch')"

@@ -12,12 +12,14 @@ from photochanger import __version__
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.images import PillowImageEditor
+from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
 from photochanger.adapters.postgres.pool import create_pool
 from photochanger.adapters.postgres.settings import PostgresSettingsRepository
 from photochanger.adapters.postgres.signals import PostgresSignals
 from photochanger.adapters.postgres.slots import PostgresSlotRepository
+from photochanger.adapters.postgres.statistics import PostgresStatistics
 from photochanger.adapters.postgres.templates import PostgresTemplateRepository
 from photochanger.adapters.postgres.usage import PostgresProviderUsage
 from photochanger.adapters.system_clock import SystemClock
@@ -26,6 +28,7 @@ from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
+from photochanger.adapters.telemetry.present import ShowPresent
 from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
 from photochanger.application.await_outcome import AwaitOutcome
@@ -35,6 +38,7 @@ from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import (
     ImageEditor,
     ImageProvider,
+    JobHistory,
     JobRepository,
     MediaRegistry,
     MediaStore,
@@ -42,6 +46,7 @@ from photochanger.application.ports import (
     ProviderUsage,
     SettingsRepository,
     SlotRepository,
+    Statistics,
     TemplateRepository,
 )
 from photochanger.application.process_job import ProcessJob
@@ -49,6 +54,7 @@ from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.signal_hub import SignalHub
+from photochanger.application.statistics import ReadStatistics
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.worker import Worker
@@ -152,6 +158,20 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
+    history: providers.Provider[JobHistory] = providers.Singleton(
+        _observed,
+        providers.Object(JobHistory),
+        providers.Singleton(PostgresJobHistory, pool),
+        tracing,
+        metrics,
+    )
+    statistics: providers.Provider[Statistics] = providers.Singleton(
+        _observed,
+        providers.Object(Statistics),
+        providers.Singleton(PostgresStatistics, pool),
+        tracing,
+        metrics,
+    )
     media_folder = providers.Singleton(FilesystemMediaStore, environment.provided.media_dir)
     store: providers.Provider[MediaStore] = providers.Singleton(
         _observed, providers.Object(MediaStore), media_folder, tracing, metrics
@@ -229,6 +249,16 @@ class Container(containers.DeclarativeContainer):
 
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics
+    )
+    show_present = providers.Singleton(ShowPresent, statistics=statistics, metrics=metrics)
+    read_statistics = providers.Singleton(
+        ReadStatistics,
+        statistics=statistics,
+        history=history,
+        usage=usage,
+        configuration=configuration,
+        providers=found_providers,
+        clock=clock,
     )
     readiness = providers.Singleton(Readiness, settings=settings, store=store)
     first_start = providers.Singleton(
