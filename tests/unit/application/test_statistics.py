@@ -135,7 +135,8 @@ async def test_the_last_jobs_and_the_last_failures_come_the_newest_first(house: 
         failed.append((await a_job_in(house, JobState.FAILED_PROVIDER)).job)
         others.append((await a_job_in(house, JobState.COMPLETED)).job)
         await house.time_passes((number + 1) * DAY)
-    waiting = (await a_job_in(house, JobState.PENDING, source=JobSource.TEST)).job
+    waiting = (await a_job_in(house, JobState.PENDING)).job
+    await a_job_in(house, JobState.PENDING, source=JobSource.TEST)
     told = await house.read.system()
     everything = sorted(
         [*failed, *others, waiting], key=lambda job: (job.created_at, job.job_id), reverse=True
@@ -148,6 +149,7 @@ async def test_the_last_jobs_and_the_last_failures_come_the_newest_first(house: 
 
 async def test_every_slot_is_told_of_with_its_own_counts_and_last_jobs(house: _House) -> None:
     old_failure = (await a_job_in(house, JobState.FAILED_INTERNAL)).job
+    await a_job_in(house, JobState.FAILED_INTERNAL, source=JobSource.TEST, slot_id=SLOT_IDS[5])
     await house.time_passes(9 * DAY)
     begin = house.clock.now()
     mine = (await a_job_in(house, JobState.COMPLETED, took=5 * SECOND)).job
