@@ -254,6 +254,25 @@ def test_what_cannot_be_undone_needs_somebody_to_ask_or_yes(terminal: Terminal) 
         assert "say --yes" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["--slot", "slot-001", "--slots"], ExitCode.USAGE, "either --slot or --slots"),
+        (["--slot", "slot-16"], ExitCode.REFUSED, "There is no such slot"),
+        (["--bucket", "2m"], ExitCode.USAGE, "is not one of"),
+        (["--from", "1h", "--to", "2h"], ExitCode.USAGE, "to: must be later than from"),
+        (["--from", "30d", "--bucket", "1m"], ExitCode.USAGE, "bucket: must be longer"),
+    ],
+)
+def test_statistics_of_what_is_no_period_are_refused(
+    terminal: Terminal, arguments: list[str], status: ExitCode, told: str
+) -> None:
+    done = terminal("stats", *arguments)
+
+    assert done.exit_status == status
+    assert told in " ".join(done.stderr.split())
+
+
 # --- settings ---
 
 

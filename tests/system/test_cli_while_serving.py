@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -26,6 +27,8 @@ from tests.system.terminal import Terminal
 pytestmark = pytest.mark.system
 
 ADMIN_PASSWORD = "correct horse battery"
+_PASSING = {"media_bytes", "quotas"}
+"""What a sweep, or the next minute, changes."""
 
 
 def request(url: str, *, token: str | None = None, body: object = None) -> tuple[int, Any]:
@@ -88,6 +91,8 @@ def test_both_tell_the_same(
     delivery = send()
     assert isinstance(delivery, Delivery)
     template_id = beside("templates", "add", str(photo), "--name", "Frame").stdout.strip()
+    since, until = (f"{datetime.now(UTC) + timedelta(hours=hours):%Y-%m-%dT%H:00:00Z}" for hours in (-5, 2))
+    period = ("--from", since, "--to", until, "--bucket", "15m")
 
     for path, command in {
         "/api/slots": ("slots", "list"),
@@ -101,11 +106,18 @@ def test_both_tell_the_same(
         ),
         f"/api/jobs/{delivery.job_id}": ("jobs", "show", delivery.job_id),
         "/api/audit?limit=3": ("audit", "--limit", "3"),
+        f"/api/stats/slots?from={since}&to={until}&bucket=15m": ("stats", "--slots", *period),
     }.items():
         status, answer = request(server.base_url + path, token=token)
         assert status == 200, path
         assert beside.json(*command) == answer, path
 
+    _, system = request(f"{server.base_url}/api/stats/system?from={since}&to={until}&bucket=15m", token=token)
+    told = beside.json("stats", *period)
+    assert {name: told[name] for name in told.keys() - _PASSING} == {
+        name: system[name] for name in system.keys() - _PASSING
+    }
+    assert told.keys() == system.keys()
     shown = beside("slots", "show", "slot-001").stdout
     assert f"{server.base_url}/ingest/slot-001" in shown
     assert delivery.job_id in shown
@@ -227,6 +239,33 @@ def test_sessions_end_at_once(beside: Terminal, server: ServeProcess, token: str
 
         assert done.stdout == told
         assert (before, after, problem["code"]) == (200, 401, "not_authenticated")
+
+
+def test_statistics_tell_how_many_came_and_how_they_ended(
+    beside: Terminal, installation: Installation, send: Callable[..., Delivery | Refusal]
+) -> None:
+    nothing = beside("stats").stdout
+    assert isinstance(send(), Delivery)
+    asyncio.run(installation.set_up({"outcome": "no_image"}))
+    assert isinstance(send(), Refusal)
+
+    whole, by_slot = beside("stats").stdout, beside("stats", "--slots").stdout
+    one = beside("stats", "--slot", "slot-001", "--from", "2h", "--bucket", "5m").stdout
+    another = beside("stats", "--slot", "slot-002").stdout
+    [item] = beside.json("stats", "--slot", "slot-001")["items"]
+
+    assert "No booth's job ended in this time." in nothing
+    totals = " ".join(next(line for line in whole.splitlines() if line.startswith("2     1 50.0%")).split())
+    assert totals.startswith("2 1 50.0% 0 1 50.0% 0 ")
+    assert "████████████████████░░░░░░░░░░░░░░░░░░░░" in whole
+    assert "\nrehearsal  " in whole
+    assert "Now: 0 waiting, 0 under way" in whole
+    assert "in steps of 5m" in one
+    for table in (whole, one, by_slot):
+        assert "provider_no_image\n" in table
+        assert max(map(len, table.splitlines())) <= 80
+    assert "No booth's job ended in this time." in another
+    assert (item["slot_id"], item["totals"]["total"]) == ("slot-001", 2)
 
 
 # --- real processes ---
