@@ -226,7 +226,7 @@ END_RESULTS: Final = (
         SELECT seq FROM job
         WHERE slot_id = %(slot_id)s AND result IS NOT NULL AND result_expires_at > statement_timestamp()
             AND finalized_at > statement_timestamp() - {longest}
-        ORDER BY seq FOR UPDATE
+        ORDER BY finalized_at, job_id FOR UPDATE
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
     ), ended AS (
@@ -248,5 +248,5 @@ END_RESULTS: Final = (
     )
     .as_bytes()
 )
-"""No result that ended longer ago than results can live is looked at. The clock is read when all jobs are locked; and jobs are picked by their numbers, because a join with them
-may read the whole table."""
+"""No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
+locked; and jobs are picked by their numbers, because a join with them may read the whole table."""
