@@ -1,4 +1,5 @@
 from litestar import get
+
 from photochanger.domain.permissions import Permission
 from photochanger.entrypoints.http.endpoints import endpoint
 
