@@ -35,7 +35,7 @@ BUCKETS: Final[Mapping[str, timedelta]] = {
 """How long the buckets of a series may be, by the name that callers use. Each divides the next."""
 
 SETTLED_AFTER: Final = timedelta(minutes=1)
-"""An hour is added up so long after its end: jobs are stored a little after the moment at which they ended."""
+"""An hour is added up so long after its end: jobs are stored a little after the moment they ended at."""
 
 _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 

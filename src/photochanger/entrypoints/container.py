@@ -33,6 +33,7 @@ from photochanger.adapters.telemetry.counted_jobs import CountedJobs
 from photochanger.adapters.telemetry.jobs import observed_job
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
+from photochanger.adapters.telemetry.present import ShowPresent
 from photochanger.adapters.telemetry.quotas import ShowQuotas
 from photochanger.adapters.telemetry.tracing import Tracing, configure_tracing, exporter_named_by
 from photochanger.application.administer_jobs import CancelJob, CleanSlot
@@ -220,7 +221,6 @@ class Container(containers.DeclarativeContainer):
         tracing,
         metrics,
     )
-    read_statistics = providers.Singleton(ReadStatistics)
     accounts: providers.Provider[AccountRepository] = providers.Singleton(
         _observed, providers.Object(AccountRepository), credentials_file, tracing, metrics
     )
@@ -348,6 +348,16 @@ class Container(containers.DeclarativeContainer):
     show_quotas = providers.Singleton(
         ShowQuotas, usage=usage, configuration=configuration, providers=found_providers, metrics=metrics
     )
+    show_present = providers.Singleton(ShowPresent, statistics=statistics, metrics=metrics)
+    read_statistics = providers.Singleton(
+        ReadStatistics,
+        statistics=statistics,
+        history=history,
+        usage=usage,
+        configuration=configuration,
+        providers=found_providers,
+        clock=clock,
+    )
     readiness = providers.Singleton(
         Readiness,
         settings=settings,
@@ -356,5 +366,11 @@ class Container(containers.DeclarativeContainer):
         paused=call_providers.provided.paused,
     )
     first_start = providers.Singleton(
-        FirstStart, environment=environment, settings=settings, slots=slots, hasher=hasher
+        FirstStart,
+        environment=environment,
+        settings=settings,
+        slots=slots,
+        hasher=hasher,
+        edit_settings=edit_settings,
+        edit_slot=edit_slot,
     )

@@ -2,11 +2,14 @@
 
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from photochanger.application.edit_settings import EditSettings, SettingsEdit
+from photochanger.application.edit_slot import EditSlot, SlotEdit
 from photochanger.application.ports import PasswordHasher, SettingsRepository, SlotRepository
-from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
+from photochanger.domain.audit import COMMAND_LINE, Actor
 from photochanger.domain.errors import VersionConflict
 from photochanger.domain.permissions import Permission
 from photochanger.domain.settings import Settings
@@ -45,11 +48,15 @@ class FirstStart:
         settings: SettingsRepository,
         slots: SlotRepository,
         hasher: PasswordHasher,
+        edit_settings: EditSettings,
+        edit_slot: EditSlot,
     ) -> None:
         self._environment = environment
         self._settings = settings
         self._slots = slots
         self._hasher = hasher
+        self._edit_settings = edit_settings
+        self._edit_slot = edit_slot
 
     @property
     def credentials_note(self) -> Path:
@@ -68,11 +75,9 @@ class FirstStart:
         await self._make_accounts_file(noted)
         for slot_id, effect in zip(SLOT_IDS, STARTER_EFFECTS, strict=False):
             await self._activate(await self._slots.get(slot_id), effect)
-        settings = self._seeded(settings)
-        ingest = replace(settings.ingest, password_hash=await self._hasher.hash(noted.ingest_password))
+        edit = SettingsEdit(settings=self._seeded(settings), ingest_password=noted.ingest_password)
         try:
-            entry = AuditEntry(action=AuditAction.INGEST_PASSWORD_ROTATED, actor=MADE_BY)
-            return await self._settings.save(replace(settings, ingest=ingest), entry=entry)
+            return await self._edit_settings(edit, MADE_BY)
         except VersionConflict:
             return await self._settings.get()
 
@@ -95,11 +100,9 @@ class FirstStart:
         configuration = replace(
             slot.configuration, call=call, is_active=True, display_name=f"Rehearsal: {effect}"
         )
-        try:
-            entry = AuditEntry(action=AuditAction.SLOT_CHANGED, actor=MADE_BY, subject=slot.slot_id)
-            await self._slots.save(replace(slot, configuration=configuration), entry=entry)
-        except VersionConflict:
-            return
+        with suppress(VersionConflict):
+            edit = SlotEdit(version=slot.version, configuration=configuration)
+            await self._edit_slot(slot.slot_id, edit, MADE_BY)
 
     async def _still_in_force(self, settings: Settings) -> InitialCredentials | None:
         noted = self._noted()

@@ -28,6 +28,15 @@ EXPIRE_EVERY_SEC = 2.0
 SHOW_QUOTAS_EVERY_SEC = 10.0
 """How old the quotas in the metrics may be."""
 
+SHOW_PRESENT_EVERY_SEC = 10.0
+"""How old the levels of the queue and of the media in the metrics may be."""
+
+ADD_UP_EVERY_SEC = 60.0
+"""How often it is looked whether an hour is over, so that its jobs can be added up."""
+
+HOURS_AT_ONCE = 6
+"""So many hours are added up in one statement, where a database has many: they take it some 50 ms."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last comes when the terminal is closed."""
 
@@ -74,13 +83,15 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
 
 @asynccontextmanager
 async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
-    """Sweep and watch the event loop during the context; a part that dies ends all of it, with its error."""
+    """Sweep, count and watch the loop during the context; a part that dies ends all of it, with its error."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_expire_regularly(container)),
                 group.create_task(_clean_up_regularly(container)),
                 group.create_task(_show_quotas_regularly(container)),
+                group.create_task(_show_present_regularly(container)),
+                group.create_task(_add_up_regularly(container)),
                 group.create_task(watch_event_loop(container.metrics().loop_lagged)),
             ]
             yield group
@@ -121,13 +132,39 @@ async def _show_quotas_regularly(container: Container) -> None:
         await asyncio.sleep(SHOW_QUOTAS_EVERY_SEC)
 
 
-async def _repeatable(do: Callable[[], Awaitable[int]], done: str) -> bool:
-    """Do a piece of sweeping and say whether it could be done; what cannot is left for next time."""
+async def _show_present_regularly(container: Container) -> None:
+    show_present = container.show_present()
+    while True:
+        try:
+            await show_present()
+        except PhotoChangerError as error:
+            _LOGGER.warning("cannot read the queue's length now", error=str(error))
+        await asyncio.sleep(SHOW_PRESENT_EVERY_SEC)
+
+
+async def _add_up_regularly(container: Container) -> None:
+    statistics = container.statistics()
+
+    async def add_up() -> int:
+        added = 0
+        while hours := await statistics.roll_up(limit=HOURS_AT_ONCE):
+            added += hours
+        return added
+
+    while True:
+        await _repeatable(add_up, "hours added up", "cannot add hours up now")
+        await asyncio.sleep(ADD_UP_EVERY_SEC)
+
+
+async def _repeatable(
+    do: Callable[[], Awaitable[int]], done: str, not_done: str = "cannot sweep now"
+) -> bool:
+    """Do a piece of tidying and say whether it could be done; what cannot is left for next time."""
     try:
         if count := await do():
             _LOGGER.info(done, count=count)
     except (PhotoChangerError, OSError) as error:
-        _LOGGER.warning("cannot sweep now", error=str(error))
+        _LOGGER.warning(not_done, error=str(error))
         return False
     return True
 

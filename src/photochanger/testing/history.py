@@ -92,7 +92,7 @@ class JobHistoryContract(RecordsContract):
 
     async def test_without_a_job_there_is_nothing(self, records: Records) -> None:
         assert await records.history.page(JobFilter(), limit=100) == []
-        assert await records.history.latest() == {}
+        assert await records.history.latest(JobSource.BOOTH) == {}
         assert await records.history.with_results(A_SLOT, limit=100) == []
 
     @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -156,13 +156,14 @@ class JobHistoryContract(RecordsContract):
                 and wanted.source in {None, job.source}
             ]
 
+    @pytest.mark.parametrize("source", JobSource)
     @pytest.mark.parametrize("states", [None, *STATES])
     async def test_the_newest_of_each_slot(
-        self, records: Records, states: Collection[JobState] | None
+        self, records: Records, states: Collection[JobState] | None, source: JobSource
     ) -> None:
-        jobs = await some_jobs(records)
+        jobs = [job for job in await some_jobs(records) if job.source is source]
         newest = {job.slot_id: job for job in reversed(jobs) if states is None or job.state in states}
-        assert await records.history.latest(states) == newest
+        assert await records.history.latest(source, states) == newest
 
     async def test_results_come_the_newest_first_whatever_their_end(self, records: Records) -> None:
         ended = []

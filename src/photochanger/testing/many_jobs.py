@@ -47,11 +47,18 @@ _FILL_MEDIA: Final = """
     FROM job CROSS JOIN (VALUES ('result'), ('preview')) AS kinds (kind)
     WHERE result_expires_at > now()"""
 
+_FILL_TOMBSTONES: Final = """
+    INSERT INTO media_object (media_id, kind, slot_id, state, created_at, expires_at, offer_at)
+    SELECT md5('gone' || n), 'payload', 'slot-001', 'deleted', now() - '4 days'::interval,
+        now() - '1 day'::interval, now() - '1 day'::interval
+    FROM generate_series(1, %(jobs)s / 2) AS n"""
+
 
 def fill(dsn: str, *, jobs: int = JOBS, tests: int = TESTS) -> None:
     """Add so many final jobs, spread over the last thirty days and the slots, some of them tests.
 
-    They took 2 to 40 s; four in a hundred failed. Results that have not expired have their two media rows.
+    They took 2 to 40 s; four in a hundred failed. Results that have not expired have their two media rows,
+    beside half as many rows of deleted files as there are jobs.
     Indexes are made after the rows; statistics are gathered, but nothing is vacuumed.
     """
     parameters = {
@@ -66,6 +73,7 @@ def fill(dsn: str, *, jobs: int = JOBS, tests: int = TESTS) -> None:
         for name, _ in indexes:
             connection.execute(f"DROP INDEX {name}".encode())
         connection.execute(_FILL_JOBS, parameters)
+        connection.execute(_FILL_TOMBSTONES, parameters)
         connection.execute(_FILL_MEDIA, parameters)
         for _, definition in indexes:
             connection.execute(definition.encode())

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from photochanger.adapters.credentials_file import CredentialsFile
-from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStorage
+from photochanger.adapters.memory import FastPasswordHasherForTests, ManualClock, MemoryStorage
 from photochanger.adapters.rehearsal import RehearsalProvider
+from photochanger.application.check_slot import CheckSlot
+from photochanger.application.edit_settings import EditSettings
+from photochanger.application.edit_slot import EditSlot
 from photochanger.application.ports import AuditFilter
 from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction
 from photochanger.domain.permissions import Permission
@@ -27,11 +30,27 @@ def storage() -> MemoryStorage:
 
 
 def a_first_start(storage: MemoryStorage, folder: Path) -> FirstStart:
+    return in_environment(storage, Environment(data_dir=folder))
+
+
+def in_environment(storage: MemoryStorage, environment: Environment) -> FirstStart:
+    hasher = FastPasswordHasherForTests()
+    catalogue = {"rehearsal": RehearsalProvider().description}
     return FirstStart(
-        environment=Environment(data_dir=folder),
+        environment=environment,
         settings=storage.settings,
         slots=storage.slots,
-        hasher=FastPasswordHasherForTests(),
+        hasher=hasher,
+        edit_settings=EditSettings(
+            settings=storage.settings, hasher=hasher, clock=ManualClock(), providers=catalogue
+        ),
+        edit_slot=EditSlot(
+            slots=storage.slots,
+            settings=storage.settings,
+            jobs=storage.jobs,
+            check_slot=CheckSlot(catalogue=catalogue, templates=storage.templates),
+            hasher=hasher,
+        ),
     )
 
 
@@ -44,6 +63,8 @@ async def test_it_makes_a_password_an_account_and_three_slots(storage: MemorySto
     settings = await storage.settings.get()
     assert settings.ingest.password_hash
     assert made.ingest_password not in settings.ingest.password_hash
+    assert settings.ingest.password_updated_by == "first start"
+    assert settings.ingest.password_updated_at is not None
     active = [slot for slot in await storage.slots.list() if slot.configuration.is_active]
     assert [slot.slot_id for slot in active] == ["slot-001", "slot-002", "slot-003"]
     note = json.loads(first_start.credentials_note.read_text())
@@ -90,13 +111,8 @@ async def test_a_second_start_changes_nothing(storage: MemoryStorage, tmp_path: 
 
 async def test_the_environment_seeds_the_settings_once(storage: MemoryStorage, tmp_path: Path) -> None:
     for hours, seconds in ((24, 33), (100, 44)):
-        first_start = FirstStart(
-            environment=Environment(data_dir=tmp_path, result_ttl_hours=hours, temp_ttl_seconds=seconds),
-            settings=storage.settings,
-            slots=storage.slots,
-            hasher=FastPasswordHasherForTests(),
-        )
-        assert await first_start() is not None
+        environment = Environment(data_dir=tmp_path, result_ttl_hours=hours, temp_ttl_seconds=seconds)
+        assert await in_environment(storage, environment)() is not None
 
     settings = await storage.settings.get()
     assert settings.results.retention_hours == 24

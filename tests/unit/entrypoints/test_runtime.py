@@ -1,6 +1,7 @@
 """What runs in the background of a process."""
 
 import asyncio
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -12,6 +13,61 @@ from photochanger.entrypoints import runtime
 from photochanger.entrypoints.container import Container
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_what_goes_on_is_shown_again_after_a_database_that_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "SHOW_PRESENT_EVERY_SEC", 0)
+    calls, shown = 0, asyncio.Event()
+
+    async def show_present() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise DatabaseUnavailable
+        shown.set()
+
+    container = cast("Container", SimpleNamespace(show_present=lambda: show_present))
+    with capture_logs() as lines:
+        showing = asyncio.create_task(runtime._show_present_regularly(container))
+        await asyncio.wait_for(shown.wait(), 10)
+        showing.cancel()
+        await asyncio.wait([showing])
+
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", "cannot read the queue's length now")
+    ]
+
+
+async def test_all_hours_are_added_up_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "ADD_UP_EVERY_SEC", 0)
+    limits, all_done = [], asyncio.Event()
+    answers: Iterator[int | None] = iter([None, 6, 6, 2, 0, 0, 1, 0])
+
+    class Hours:
+        async def roll_up(self, *, limit: int) -> int:
+            limits.append(limit)
+            answer = next(answers, -1)
+            if answer is None:
+                raise DatabaseUnavailable
+            if answer < 0:
+                all_done.set()
+            return max(0, answer)
+
+    container = cast("Container", SimpleNamespace(statistics=Hours))
+    with capture_logs() as lines:
+        adding = asyncio.create_task(runtime._add_up_regularly(container))
+        await asyncio.wait_for(all_done.wait(), 10)
+        adding.cancel()
+        await asyncio.wait([adding])
+
+    assert set(limits) == {runtime.HOURS_AT_ONCE}
+    assert [(line["log_level"], line["event"], line.get("count")) for line in lines] == [
+        ("warning", "cannot add hours up now", None),
+        ("info", "hours added up", 14),
+        ("info", "hours added up", 1),
+    ]
 
 
 async def test_quotas_are_shown_again_after_a_database_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from photochanger.adapters.memory.records import MemoryRecords
 from photochanger.application.ports.administration import JobCursor, JobFilter, JobHistory
-from photochanger.domain.job import Job, JobId, JobState
+from photochanger.domain.job import Job, JobId, JobSource, JobState
 from photochanger.domain.retention import has_passed
 from photochanger.domain.slot import SlotId
 
@@ -26,11 +26,13 @@ class MemoryJobHistory(JobHistory):
         ]
         return deepcopy(found[:limit])
 
-    async def latest(self, states: Collection[JobState] | None = None) -> Mapping[SlotId, Job]:
-        """Return the newest job of each slot, of those in `states`."""
+    async def latest(
+        self, source: JobSource, states: Collection[JobState] | None = None
+    ) -> Mapping[SlotId, Job]:
+        """Return the newest job of each slot, of those from `source` and in `states`."""
         newest: dict[SlotId, Job] = {}
         for job in self._newest_first():
-            if states is None or job.state in states:
+            if job.source is source and (states is None or job.state in states):
                 newest.setdefault(job.slot_id, job)
         return deepcopy(newest)
 

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composable, Literal
 from photochanger.adapters.postgres.pool import Pool, fetch_all
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.application.ports.administration import JobCursor, JobFilter, JobHistory
-from photochanger.domain.job import FINAL_STATES, Job, JobState
+from photochanger.domain.job import FINAL_STATES, Job, JobSource, JobState
 from photochanger.domain.retention import MAX_RETENTION_HOURS
 from photochanger.domain.slot import SLOT_IDS, SlotId
 
@@ -54,11 +54,13 @@ class PostgresJobHistory(JobHistory):
             return []
         return await self._jobs(*page_of(wanted, limit=limit, after=after))
 
-    async def latest(self, states: Collection[JobState] | None = None) -> Mapping[SlotId, Job]:
-        """Return the newest job of each slot, of those in `states`."""
+    async def latest(
+        self, source: JobSource, states: Collection[JobState] | None = None
+    ) -> Mapping[SlotId, Job]:
+        """Return the newest job of each slot, of those from `source` and in `states`."""
         if states is not None and not states:
             return {}
-        return {job.slot_id: job for job in await self._jobs(*latest_of(states))}
+        return {job.slot_id: job for job in await self._jobs(*latest_of(source, states))}
 
     async def with_results(self, slot_id: SlotId, *, limit: int) -> Sequence[Job]:
         """Return up to `limit` of the slot's jobs whose result has not expired."""
@@ -78,18 +80,19 @@ def page_of(
     }
     conditions: list[Composable] = [_CONDITIONS[name] for name in given]
     if wanted.source is not None:
-        conditions.append(SQL("source = {}").format(Literal(wanted.source.value)))
+        conditions.append(_from(wanted.source))
     if after is not None:
         conditions.append(_AFTER)
         given |= {"after_created_at": after.created_at, "after_job_id": after.job_id}
     return _newest(wanted.states, conditions).as_bytes(), {**given, "limit": limit}
 
 
-def latest_of(states: Collection[JobState] | None) -> tuple[bytes, Mapping[str, object]]:
+def latest_of(source: JobSource, states: Collection[JobState] | None) -> tuple[bytes, Mapping[str, object]]:
     """Return the statement that reads the newest job of each slot, and its parameters."""
+    conditions = [SQL("slot_id = wanted.slot_id"), _from(source)]
     statement = SQL("""
         SELECT newest.* FROM unnest(%(slot_ids)s::text[]) AS wanted (slot_id)
-        CROSS JOIN LATERAL ({}) AS newest""").format(_newest(states, [SQL("slot_id = wanted.slot_id")]))
+        CROSS JOIN LATERAL ({}) AS newest""").format(_newest(states, conditions))
     return statement.as_bytes(), {"slot_ids": list(SLOT_IDS), "limit": 1}
 
 
@@ -103,6 +106,10 @@ def _newest(states: Collection[JobState] | None, conditions: Sequence[Composable
             where = SQL(" AND ").join([*index, *narrowed, *conditions])
             branches.append(SQL("(SELECT {} FROM job WHERE {} {})").format(_COLUMNS, where, _NEWEST_FIRST))
     return SQL("SELECT * FROM ({}) AS found {}").format(SQL(" UNION ALL ").join(branches), _NEWEST_FIRST)
+
+
+def _from(source: JobSource) -> Composable:
+    return SQL("source = {}").format(Literal(source.value))
 
 
 def _among(states: Collection[JobState]) -> Composable:

@@ -178,10 +178,12 @@ class JobHistory(Protocol):
         """Return up to `limit` jobs that follow the cursor. Takes no longer for a million of old ones."""
 
     @abstractmethod
-    async def latest(self, states: Collection[JobState] | None = None) -> Mapping[SlotId, Job]:
-        """Return the newest job of each slot, of those in `states`; slots without such a job are left out.
+    async def latest(
+        self, source: JobSource, states: Collection[JobState] | None = None
+    ) -> Mapping[SlotId, Job]:
+        """Return the newest job of each slot, of those from `source` and in `states`.
 
-        Tests count as well. Takes no longer for a million of old ones.
+        Slots without such a job are left out. Takes no longer for a million of old ones.
         """
 
     @abstractmethod
