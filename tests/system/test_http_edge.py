@@ -121,7 +121,19 @@ class TestHeads:
         assert (await exchange(port, get("booth.test:80", method="CONNECT"))).status in (400, 405)
         assert (await exchange(port, get("/livez", method="BREW"))).status == 400
         answer = await exchange(port, get(f"/ingest/{SLOT}", method="DELETE"))
-        assert (answer.status, answer["allow"]) == (405, "POST, OPTIONS")
+        assert (answer.status, answer["allow"]) == (405, "OPTIONS, POST")
+
+    async def test_which_methods_there_are(self, port: int) -> None:
+        for path, allowed in {
+            "/livez": "GET, OPTIONS",
+            "/api/settings": "GET, OPTIONS, PUT",
+            "/api/template-media/x": "DELETE, GET, OPTIONS",
+            "/public/results/x": "GET, HEAD, OPTIONS",
+        }.items():
+            told = await exchange(port, get(path, method="OPTIONS"))
+            refused = await exchange(port, get(path, method="PATCH"))
+            assert (told.status, told["allow"]) == (204, allowed)
+            assert (refused.status, refused["allow"]) == (405, allowed)
 
     async def test_a_body_where_none_belongs(self, port: int) -> None:
         request = get("/livez", headers={"Content-Length": "5"}) + b"hello"

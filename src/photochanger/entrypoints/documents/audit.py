@@ -1,26 +1,32 @@
 """The audit log: which events are asked for, and how they are shown."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, to_builtins
 
 from photochanger.application.ports import AuditFilter
 from photochanger.domain.audit import AuditAction, AuditEvent
 from photochanger.domain.errors import Problem, ValidationFailed
+from photochanger.entrypoints.documents.bounds import NO_NUL
 from photochanger.entrypoints.documents.timestamps import Moment, Timestamp, rfc3339
+
+_Name = Annotated[str, Meta(max_length=200, extra_json_schema={"pattern": NO_NUL})]
+_CURSOR: Final = "`next_cursor` of the page before; other texts are refused (422)"
 
 
 class AuditQuery(Struct, kw_only=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
     """Which events, and how many at once."""
 
-    action: AuditAction | None = None
-    actor: Annotated[str, Meta(max_length=200)] | None = None
-    subject: Annotated[str, Meta(max_length=200)] | None = None
+    action: Annotated[AuditAction | None, Meta(description="What was done")] = None
+    actor: Annotated[_Name | None, Meta(description="Who did it: a user name")] = None
+    subject: Annotated[_Name | None, Meta(description="What it was done to: a slot, a job, an account …")] = (
+        None
+    )
     since: Annotated[Moment | None, Meta(description="At this time or later")] = None
     until: Annotated[Moment | None, Meta(description="Before this time")] = None
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, Meta(max_length=20, description="`next_cursor` of the page before")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200, description="So many events at most")] = 50
+    cursor: Annotated[Annotated[str, Meta(max_length=20)] | None, Meta(description=_CURSOR)] = None
 
     def filter(self) -> AuditFilter:
         """Return which events are wanted. Raises `ValidationFailed` for a cursor that is none of ours."""

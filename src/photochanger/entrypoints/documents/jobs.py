@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, json
 
@@ -12,6 +12,9 @@ from photochanger.domain.job import Job, JobSource, JobState, parse_job_id
 from photochanger.domain.slot import parse_slot_id
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.documents.timestamps import Moment, Timestamp, rfc3339, rfc3339_or_none
+
+SLOT_ID_PATTERN: Final = "^slot-0(0[1-9]|1[0-5])$"
+_CURSOR: Final = "`next_cursor` of the page before; other texts are refused (422)"
 
 
 class JobView(Struct, kw_only=True):
@@ -82,13 +85,15 @@ class ResultView(Struct, kw_only=True):
 class JobQuery(Struct, kw_only=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
     """Which jobs, and how many at once."""
 
-    slot_id: str | None = None
-    status: JobState | None = None
-    source: JobSource | None = None
+    slot_id: Annotated[
+        str | None, Meta(description="The slot it came to", extra_json_schema={"pattern": SLOT_ID_PATTERN})
+    ] = None
+    status: Annotated[JobState | None, Meta(description="Where it is")] = None
+    source: Annotated[JobSource | None, Meta(description="Who sent its photo")] = None
     since: Annotated[Moment | None, Meta(description="Created at this time or later")] = None
     until: Annotated[Moment | None, Meta(description="Created before this time")] = None
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, Meta(max_length=200, description="`next_cursor` of the page before")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200, description="So many jobs at most")] = 50
+    cursor: Annotated[Annotated[str, Meta(max_length=200)] | None, Meta(description=_CURSOR)] = None
 
     def filter(self) -> JobFilter:
         """Return which jobs are wanted. Raises `ValidationFailed` for a slot that there is not."""

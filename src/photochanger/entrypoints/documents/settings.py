@@ -8,50 +8,68 @@ from msgspec import Meta, Struct
 from photochanger.application.edit_settings import SettingsEdit
 from photochanger.domain.account import Account
 from photochanger.domain.operation import ProviderCatalogue
+from photochanger.domain.retention import (
+    MAX_RETENTION_HOURS,
+    MAX_SYNC_RESPONSE_SEC,
+    MIN_RETENTION_HOURS,
+    MIN_SYNC_RESPONSE_SEC,
+)
 from photochanger.domain.settings import (
+    MAX_PASSWORD_LENGTH,
+    MAX_UPLOAD_MB_CEILING,
+    MIN_PASSWORD_LENGTH,
     CleanupSettings,
     IngestSettings,
     LimitSettings,
     ResultSettings,
     Settings,
 )
+from photochanger.domain.slot import MAX_CONCURRENCY
+from photochanger.entrypoints.documents.bounds import NO_NUL, between, characters
 from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339_or_none
+
+_ByProvider = dict[str, Annotated[int, between(1, 10_000_000)]]
 
 
 class IngestUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     """How photos come in."""
 
-    sync_response_timeout_sec: Annotated[int, Meta(description="10 to 60")]
-    rate_limit_rps: Annotated[float, Meta(description="0.1 to 10000")]
-    rate_limit_burst: Annotated[int, Meta(description="1 to 100000")]
-    max_upload_mb: Annotated[int, Meta(description="1 to 2048")]
+    sync_response_timeout_sec: Annotated[int, between(MIN_SYNC_RESPONSE_SEC, MAX_SYNC_RESPONSE_SEC)]
+    rate_limit_rps: Annotated[float, between(0.1, 10_000)]
+    rate_limit_burst: Annotated[int, between(1, 100_000)]
+    max_upload_mb: Annotated[int, between(1, MAX_UPLOAD_MB_CEILING)]
     deduplicate: bool
     dslr_password: Annotated[
-        str | None, Meta(description="A new ingest password, 8 to 128 characters; it is never shown again")
+        Annotated[str, Meta(extra_json_schema={"pattern": NO_NUL})] | None,
+        characters(
+            MIN_PASSWORD_LENGTH,
+            MAX_PASSWORD_LENGTH,
+            "A new ingest password, 8 to 128 characters; it is never shown again",
+        ),
     ] = None
 
 
 class ResultsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
     """How long results live, and how many a gallery shows."""
 
-    retention_hours: Annotated[int, Meta(description="24 to 168")]
-    gallery_size: Annotated[int, Meta(description="1 to 100")]
+    retention_hours: Annotated[int, between(MIN_RETENTION_HOURS, MAX_RETENTION_HOURS)]
+    gallery_size: Annotated[int, between(1, 100)]
 
 
 class LimitsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
     """How much may go on at once, and how often a provider may be called. A missing provider has no limit."""
 
-    per_slot: Annotated[int, Meta(description="1 to 1000")]
-    per_provider: dict[str, int] = {}
-    quota_per_minute: dict[str, int] = {}
-    quota_per_day: dict[str, int] = {}
+    per_slot: Annotated[int, between(1, MAX_CONCURRENCY)]
+    per_provider: _ByProvider = {}
+    quota_per_minute: _ByProvider = {}
+    quota_per_day: _ByProvider = {}
 
 
 class CleanupDocument(Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether expired files are deleted, and how often it is looked for them."""
 
     enabled: bool
-    interval_sec: Annotated[int, Meta(description="1 to 3600")]
+    interval_sec: Annotated[int, between(1, 3_600)]
 
 
 class SettingsUpdate(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -7,9 +7,18 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from photochanger.application.edit_slot import UNCHANGED, SlotEdit
 from photochanger.domain.job import Job
-from photochanger.domain.settings import Settings
+from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC, MIN_SYNC_RESPONSE_SEC
+from photochanger.domain.settings import (
+    MAX_PASSWORD_LENGTH,
+    MAX_UPLOAD_MB_CEILING,
+    MIN_PASSWORD_LENGTH,
+    Settings,
+)
 from photochanger.domain.slot import (
+    MAX_BACKOFF_MS,
+    MAX_CONCURRENCY,
     MAX_DISPLAY_NAME,
+    MAX_RETRIES,
     OnFailure,
     ProviderCall,
     RetryPolicy,
@@ -17,12 +26,14 @@ from photochanger.domain.slot import (
     SlotConfiguration,
     TemplateBinding,
 )
+from photochanger.entrypoints.documents.bounds import NO_NUL, between, characters
 from photochanger.entrypoints.documents.jobs import ResultView
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339_or_none
 
-_Value = str | int | float | bool | list[str]
-_Name = Annotated[str, Meta(max_length=64)]
+_Text = Annotated[str, Meta(extra_json_schema={"pattern": NO_NUL})]
+_Value = _Text | int | float | bool | list[_Text]
+_Name = Annotated[str, Meta(max_length=64, extra_json_schema={"pattern": NO_NUL})]
 
 
 class BoundTemplate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -35,8 +46,8 @@ class BoundTemplate(Struct, kw_only=True, forbid_unknown_fields=True):
 class Retry(Struct, kw_only=True, forbid_unknown_fields=True):
     """How often a failed call is repeated, and the first pause between two."""
 
-    max_attempts: Annotated[int, Meta(description="Extra attempts, 0 to 5")]
-    backoff_ms: Annotated[int, Meta(description="0 to 10000")]
+    max_attempts: Annotated[int, between(0, MAX_RETRIES, "; extra attempts")]
+    backoff_ms: Annotated[int, between(0, MAX_BACKOFF_MS)]
     repeat_maybe_billed: Annotated[
         bool, Meta(description="Repeat calls too that may have been charged without a picture")
     ] = False
@@ -54,7 +65,7 @@ class Call(Struct, kw_only=True, forbid_unknown_fields=True):
 class SlotConfigurationDocument(Struct, kw_only=True, forbid_unknown_fields=True):
     """How a slot treats its photos."""
 
-    display_name: Annotated[str, Meta(description=f"At most {MAX_DISPLAY_NAME} characters")]
+    display_name: Annotated[_Text, characters(0, MAX_DISPLAY_NAME, f"At most {MAX_DISPLAY_NAME} characters")]
     is_active: bool
     provider: _Name
     operation: _Name
@@ -62,11 +73,13 @@ class SlotConfigurationDocument(Struct, kw_only=True, forbid_unknown_fields=True
         dict[str, _Value], Meta(description="As the operation's `params_schema` in `GET /api/providers` says")
     ] = {}
     template_media: list[BoundTemplate] = []
-    size_limit_mb: Annotated[int, Meta(description="1 up to the setting `ingest.max_upload_mb`")]
+    size_limit_mb: Annotated[
+        int, between(1, MAX_UPLOAD_MB_CEILING, "; at most the setting `ingest.max_upload_mb`")
+    ]
     sync_response_timeout_sec: Annotated[
-        int | None, Meta(description="10 to 60; null: the setting's value")
+        int | None, between(MIN_SYNC_RESPONSE_SEC, MAX_SYNC_RESPONSE_SEC, "; null: the setting's value")
     ] = None
-    max_concurrency: Annotated[int | None, Meta(description="1 to 1000; null: the setting's value")] = None
+    max_concurrency: Annotated[int | None, between(1, MAX_CONCURRENCY, "; null: the setting's value")] = None
     retry: Retry
     fallback: Annotated[Call | None, Meta(description="What is called when the slot's own call failed")] = (
         None
@@ -99,8 +112,12 @@ class SlotUpdate(SlotConfigurationDocument, kw_only=True, forbid_unknown_fields=
 
     version: int
     ingest_password: Annotated[
-        str | UnsetType | None,
-        Meta(description="A password of the slot's own (8 to 128 characters); null: the global one again"),
+        _Text | UnsetType | None,
+        characters(
+            MIN_PASSWORD_LENGTH,
+            MAX_PASSWORD_LENGTH,
+            "A password of the slot's own (8 to 128 characters); null: the global one again",
+        ),
     ] = UNSET
 
     def edit(self) -> SlotEdit:

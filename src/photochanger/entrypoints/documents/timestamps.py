@@ -10,7 +10,7 @@ Timestamp = Annotated[
     Meta(
         description="RFC 3339, UTC, milliseconds",
         examples=["2026-01-14T09:30:00.123Z"],
-        extra_json_schema={"extra": {"format": "date-time"}},
+        extra_json_schema={"format": "date-time"},
     ),
 ]
 

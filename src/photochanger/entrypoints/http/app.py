@@ -1,7 +1,7 @@
 """The HTTP application, put together."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from litestar import Litestar
 from litestar.di import NamedDependency, Provide
@@ -38,8 +38,25 @@ from photochanger.entrypoints.http.jobs import get_job
 from photochanger.entrypoints.http.lingering import LingeringClose
 from photochanger.entrypoints.http.links import links_for
 from photochanger.entrypoints.http.media import get_media
+from photochanger.entrypoints.http.options import options_handlers
 from photochanger.entrypoints.http.results import get_preview, get_result
 from photochanger.entrypoints.readiness import Readiness
+
+_ROUTES: Final = (
+    ingest,
+    get_result,
+    get_preview,
+    get_media,
+    get_job,
+    get_gallery,
+    *HANDLERS,
+    livez,
+    readyz,
+    healthz,
+    metrics,
+    openapi_json,
+    documentation,
+)
 
 
 class Providers(Administration, Protocol):
@@ -72,21 +89,7 @@ class Providers(Administration, Protocol):
 def create_app(container: Providers) -> Litestar:
     """Return the application, with everything that it needs taken from the container."""
     app = Litestar(
-        route_handlers=[
-            ingest,
-            get_result,
-            get_preview,
-            get_media,
-            get_job,
-            get_gallery,
-            *HANDLERS,
-            livez,
-            readyz,
-            healthz,
-            metrics,
-            openapi_json,
-            documentation,
-        ],
+        route_handlers=[*options_handlers(_ROUTES), *_ROUTES],  # first, or the framework adds its own
         dependencies={**_dependencies(container), **dependencies(container)},
         guards=[CheckPermission(container.authenticate)],
         exception_handlers=dict(EXCEPTION_HANDLERS),

@@ -42,7 +42,7 @@ class CheckPermission:
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         """Raise `NotAuthenticated`, `TokenExpired` or `Forbidden`; the principal goes into the scope."""
         declared = handler.opt.get(ACCESS)
-        if declared == ANYBODY or _is_automatic(handler):
+        if declared == ANYBODY:
             return
         if declared != ANY_ACCOUNT and not isinstance(declared, Permission):
             raise InternalError(f"The endpoint {handler.handler_name} declares no permission")
@@ -50,11 +50,6 @@ class CheckPermission:
         if isinstance(declared, Permission) and declared not in principal.permissions:
             raise Forbidden(f"The permission {declared.value} is needed")
         connection.scope["state"]["principal"] = principal
-
-
-def _is_automatic(handler: BaseRouteHandler) -> bool:
-    """Say whether the framework made this handler: those for OPTIONS, which tell the allowed methods."""
-    return getattr(handler, "http_methods", None) == {"OPTIONS"}
 
 
 def _token_in(connection: AnyConnection) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -24,7 +23,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from photochanger import __version__
 from photochanger.domain.errors import PhotoChangerError, error_classes
 from photochanger.entrypoints.http.authorization import BEARER, open_to_anybody
-from photochanger.entrypoints.http.endpoints import DOCUMENT, FORM, MENTIONED, QUERY
+from photochanger.entrypoints.http.descriptions import complete
 from photochanger.entrypoints.http.errors import status_of
 from photochanger.entrypoints.http.heads import AnyRequest
 
@@ -78,11 +77,7 @@ def _operation_id(
 def openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the API's description; the same one each time, although the framework's order varies."""
     schema = app.openapi_schema.to_schema()
-    for route in app.routes:
-        for handler in getattr(route, "route_handlers", ()):
-            operations = schema["paths"].get(route.path_format, {})
-            for method in handler.http_methods & {method.upper() for method in operations}:
-                _describe_input(operations[method.lower()], handler.opt, schema["components"]["schemas"])
+    complete(schema, app)
     schema["components"]["securitySchemes"] = {
         BEARER: {
             "type": "http",
@@ -92,45 +87,21 @@ def openapi_document(app: Litestar) -> dict[str, Any]:
         }
     }
     schema["paths"] = dict(sorted(schema["paths"].items()))
-    schema["components"]["schemas"] = dict(sorted(schema["components"]["schemas"].items()))
     return schema
-
-
-def _describe_input(operation: dict[str, Any], declared: Mapping[str, Any], schemas: dict[str, Any]) -> None:
-    """Add what an endpoint reads, from the structs that it is read as (`endpoints.endpoint`)."""
-    for struct in (declared.get(DOCUMENT), *declared.get(MENTIONED, ())):
-        if struct is not None:
-            schemas |= _schemas_of(struct)
-    if DOCUMENT in declared:
-        body = {"$ref": f"#/components/schemas/{declared[DOCUMENT].__name__}"}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if FORM in declared:
-        content = {"multipart/form-data": {"schema": dict(declared[FORM])}}
-        operation["requestBody"] = {"required": True, "content": content}
-    if QUERY in declared:
-        of_query = _schemas_of(declared[QUERY])
-        properties = of_query.pop(declared[QUERY].__name__)["properties"]
-        schemas |= of_query
-        operation.setdefault("parameters", []).extend(
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": schema.pop("description", ""),
-                "schema": schema,
-            }
-            for name, schema in properties.items()
-        )
-
-
-def _schemas_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    _, schemas = msgspec.json.schema_components([struct], ref_template="#/components/schemas/{name}")
-    return dict(schemas)
 
 
 def openapi_yaml(app: Litestar) -> str:
     """Return `contracts/openapi.yaml`."""
-    return yaml.safe_dump(openapi_document(app), sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(
+        openapi_document(app), Dumper=_WithoutAnchors, sort_keys=False, allow_unicode=True, width=110
+    )
+
+
+class _WithoutAnchors(yaml.SafeDumper):
+    """Writes what is used twice twice: not everything that reads OpenAPI understands anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 -- PyYAML's
+        return True
 
 
 def write_contracts(app: Litestar, folder: Path) -> None:

@@ -213,7 +213,8 @@ def _on_framework_error(request: AnyRequest, error: HTTPException) -> Response[b
         case HTTPStatus.NOT_FOUND:
             return problem_response(request.scope, RouteNotFound())
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return problem_response(request.scope, MethodNotAllowed(), headers=error.headers)
+            allowed = ", ".join(sorted((error.headers or {}).get("allow", "").split(", ")))
+            return problem_response(request.scope, MethodNotAllowed(), headers={"Allow": allowed})
         case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return problem_response(request.scope, InvalidRequest(), status=status)
     return _on_unexpected(request, error)

@@ -11,6 +11,7 @@ from photochanger.application.sessions import CloseSessions, LogOut
 from photochanger.domain.account import MAX_ACCOUNT_PASSWORD, Principal
 from photochanger.domain.audit import Actor
 from photochanger.domain.errors import InvalidCredentials, TooManyAttempts
+from photochanger.entrypoints.documents.bounds import NO_NUL
 from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339
 from photochanger.entrypoints.http.authorization import ANY_ACCOUNT, ANYBODY
 from photochanger.entrypoints.http.endpoints import endpoint
@@ -19,8 +20,14 @@ from photochanger.entrypoints.http.endpoints import endpoint
 class Credentials(Struct, kw_only=True, forbid_unknown_fields=True):
     """Who wants to log in."""
 
-    username: Annotated[str, Meta(max_length=MAX_ACCOUNT_PASSWORD, examples=["igor"])]
-    password: Annotated[str, Meta(max_length=MAX_ACCOUNT_PASSWORD, extra_json_schema={"format": "password"})]
+    username: Annotated[
+        str,
+        Meta(max_length=MAX_ACCOUNT_PASSWORD, extra_json_schema={"pattern": NO_NUL, "examples": ["igor"]}),
+    ]
+    password: Annotated[
+        str,
+        Meta(max_length=MAX_ACCOUNT_PASSWORD, extra_json_schema={"pattern": NO_NUL, "format": "password"}),
+    ]
 
 
 class Login(Struct, kw_only=True):

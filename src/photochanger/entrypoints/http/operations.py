@@ -153,9 +153,11 @@ def _example(error_class: type[PhotoChangerError]) -> Example:
     return Example(id=error.code, summary=error.title, value=msgspec.to_builtins(problem))
 
 
-def header(description: str, schema: Schema = _TEXT, *, example: Any = None) -> OpenAPIHeader:
-    """Return the documentation of an answer's header."""
-    return OpenAPIHeader(schema=schema, description=description, example=example)
+def header(
+    description: str, schema: Schema = _TEXT, *, example: Any = None, always: bool = True
+) -> OpenAPIHeader:
+    """Return the documentation of a header that an answer has, always or sometimes."""
+    return OpenAPIHeader(schema=schema, description=description, example=example, required=always)
 
 
 _PICTURE_HEADERS: Final = {
@@ -165,7 +167,9 @@ _PICTURE_HEADERS: Final = {
     "X-Result-Url": header("The picture's public address, absolute"),
     "X-Result-Expires-At": header("When the link ends", example="2026-01-17T09:30:00.123Z"),
     "X-Result-Source": header("`provider`, `fallback` or `original`", example="provider"),
-    "Idempotent-Replayed": header("`true` where the job was not new; else absent"),
+    "Idempotent-Replayed": header(
+        "`true` where the job was not new; else absent", Schema(const="true"), always=False
+    ),
 }
 _Headers: TypeAlias = Mapping[str, OpenAPIHeader | Reference]
 
@@ -191,6 +195,7 @@ _TEMPLATE_HEADERS: Final[_Headers] = {
     "Cache-Control": header("`private, no-cache`"),
 }
 _RETRY_AFTER: Final = {"Retry-After": header("Seconds until it is worth trying again", _NUMBER, example=5)}
+_CHALLENGE: Final = {"WWW-Authenticate": header("`Bearer`", example='Bearer realm="photochanger"')}
 _COMMON_HEADERS: Final = {
     "X-Request-Id": header("The request's id in our log: the one that was sent, or a new one"),
     "X-Content-Type-Options": header("`nosniff`"),
@@ -206,8 +211,9 @@ class _Described(Operation):
         self.complete(responses)
         for status, response in responses.items():
             retry = _RETRY_AFTER if status in _RETRYABLE else {}
+            challenge = _CHALLENGE if self.security and status == _UNAUTHORIZED else {}
             _forget_example_ids(response)
-            response.headers = {**(response.headers or {}), **retry, **_COMMON_HEADERS}
+            response.headers = {**(response.headers or {}), **retry, **challenge, **_COMMON_HEADERS}
 
     def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
         """Add what only this operation has."""
@@ -222,6 +228,7 @@ def _forget_example_ids(response: OpenAPIResponse) -> None:
         } or None
 
 
+_UNAUTHORIZED: Final = str(int(HTTPStatus.UNAUTHORIZED))
 _RETRYABLE: Final = {str(int(status_of(Unavailable))), str(int(status_of(TooManyAttempts)))}
 
 
@@ -262,7 +269,7 @@ class IngestOperation(_Described):
     def complete(self, responses: dict[str, OpenAPIResponse]) -> None:
         """Describe the form, the head, and both shapes of success."""
         self.request_body = _FORM
-        self.parameters = list(_INGEST_PARAMETERS)
+        self.parameters = [*(self.parameters or []), *_INGEST_PARAMETERS]
         success = responses["200"]
         success.headers = dict(_PICTURE_HEADERS)
         success.content = {**_images(), **(success.content or {})}
@@ -361,13 +368,6 @@ _INLINE: Final = Parameter(
 _IF_MATCH: Final = Parameter("If-Match", "header", _TEXT, "The version that the document is meant for")
 
 _INGEST_PARAMETERS: Final = (
-    Parameter(
-        "slot_id",
-        "path",
-        Schema(type=OpenAPIType.STRING, examples=["slot-001"]),
-        "`slot-001` … `slot-015`; anything else is `slot_not_found`",
-        required=True,
-    ),
     Parameter("key", "query", _TEXT, "The ingest password, for clients that cannot send a field"),
     _INLINE,
     Parameter("X-Ingest-Password", "header", _TEXT, "The ingest password; wins over `key` and the field"),
@@ -393,6 +393,9 @@ INGEST_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
         description="The picture; or, where `Accept` prefers `application/json`, the same as JSON",
     ),
     **problems(INGEST_ERRORS),
+}
+TEST_RUN_RESPONSES: Final[Mapping[int, ResponseSpec]] = {
+    HTTPStatus.OK: ResponseSpec(PhotoOutcome, generate_examples=False, description="The outcome")
 }
 RESULT_RESPONSES: Final = problems(RESULT_ERRORS)
 LINK_RESPONSES: Final = problems(LINK_ERRORS)

@@ -1,6 +1,7 @@
 """The installation's settings, and what administrators can choose from."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from litestar import get, put
 from litestar.di import NamedDependency
@@ -88,7 +89,7 @@ class OperationView(Struct, kw_only=True):
 
     operation: str
     display_name: str
-    params_schema: dict[str, object]
+    params_schema: dict[str, Any]
     template_roles: list[RoleView]
     limits: OperationLimits
 

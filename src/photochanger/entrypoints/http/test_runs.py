@@ -33,7 +33,7 @@ from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, only_query
 from photochanger.entrypoints.http.intake import Inline, ended_at, inline_of
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
-from photochanger.entrypoints.http.operations import JOB_FAILURES, TestRunOperation
+from photochanger.entrypoints.http.operations import JOB_FAILURES, TEST_RUN_RESPONSES, TestRunOperation
 
 MAX_CONFIG_BYTES: Final = 256 * 1024
 
@@ -68,6 +68,7 @@ TEST_RUN_FORM: Final[dict[str, Any]] = {
         *JOB_FAILURES,
         form=TEST_RUN_FORM,
         mentioned=[SlotConfigurationDocument],
+        more=TEST_RUN_RESPONSES,
         operation_class=TestRunOperation,
     ),
 )
