@@ -9,6 +9,7 @@ from photochanger.testing.fake_turbotext import FakeTurbotext
 from photochanger.testing.links import Links
 from tests.system.http_server import System, running
 from tests.system.installation import Installation, as_url
+from tests.system.office import Office, opened_office
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def installation(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[In
     installation = Installation(tmp_path / "данные 1", as_url(new_database()))
     yield installation
     installation.kill_all()
+
+
+@pytest.fixture
+async def office(installation: Installation) -> AsyncIterator[Office]:
+    """A server on PostgreSQL with all slots switched on, and somebody logged in."""
+    async with opened_office(installation) as office:
+        yield office
 
 
 @pytest.fixture
