@@ -9,6 +9,7 @@ from photochanger.testing.fake_turbotext import FakeTurbotext
 from photochanger.testing.links import Links
 from tests.system.http_server import System, running
 from tests.system.installation import Installation, as_url
+from tests.system.office import Office, opened_office
 from tests.system.terminal import Terminal
 
 
@@ -36,6 +37,12 @@ def terminal(installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_pa
     """The installation's command line, in a folder without an `.env`."""
     monkeypatch.chdir(tmp_path)
     return Terminal(installation.folder, {"DATABASE_URL": installation.environment.database_url or ""})
+
+
+async def office(installation: Installation) -> AsyncIterator[Office]:
+    """A server on PostgreSQL with all slots switched on, and somebody logged in."""
+    async with opened_office(installation) as office:
+        yield office
 
 
 @pytest.fixture

@@ -163,10 +163,10 @@ class PayloadTooLarge(CallerError):
 
 
 class UnsupportedMediaType(CallerError):
-    """The bytes are not an image of a type that is accepted."""
+    """What was sent is of no type that is accepted: no image of ours, or no form or document."""
 
     code = "unsupported_media_type"
-    title = "Only JPEG, PNG and WebP images are accepted"
+    title = "This type of content is not accepted"
 
 
 class InvalidImage(CallerError):

@@ -27,7 +27,7 @@ def sniff(file: BinaryIO) -> ImageType:
         return ImageType.PNG
     if webp.is_webp(head):
         return ImageType.WEBP
-    raise UnsupportedMediaType
+    raise UnsupportedMediaType("Only JPEG, PNG and WebP images are accepted")
 
 
 def examine(file: BinaryIO, limits: ImageLimits) -> Anatomy:

@@ -19,12 +19,12 @@ from photochanger.entrypoints.http.login import Credentials
 _CREDENTIALS: Final = Credentials(username="igor", password="correct horse battery staple")  # noqa: S106
 
 _REHEARSAL: Final = SlotUpdate(
-    version=1,
+    version=2,
     display_name="Rehearsal",
     is_active=True,
     provider="rehearsal",
     operation="photo_effect",
-    params={"effect": "sepia", "delay_ms": 2000},
+    params={"effect": "sepia"},
     size_limit_mb=15,
     retry=Retry(max_attempts=1, backoff_ms=500),
     on_failure=OnFailure.ERROR,

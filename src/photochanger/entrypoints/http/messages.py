@@ -55,7 +55,7 @@ RUSSIAN_TITLES: Final[Mapping[str, str]] = {
     "timeout": "Изображение не было готово вовремя",
     "token_expired": "Срок действия входа истёк",
     "too_many_attempts": "Слишком много неудачных попыток входа",
-    "unsupported_media_type": "Принимаются только изображения JPEG, PNG и WebP",
+    "unsupported_media_type": "Такой тип содержимого не принимается",
     "validation_failed": "Некоторые поля заполнены неверно",
     "version_conflict": "Кто-то уже изменил эти данные",
 }
@@ -72,6 +72,7 @@ RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     ),
     "The upload is larger than the {limit} MB that are allowed": "Файл больше допустимых {limit} МБ",
     "The body must be multipart/form-data": "Тело запроса должно быть в формате multipart/form-data",
+    "Only JPEG, PNG and WebP images are accepted": "Принимаются только изображения JPEG, PNG и WebP",
     "The body must not be encoded": "Тело запроса не должно быть сжато (Content-Encoding)",
     "The boundary of the form is missing or too long": "Граница частей формы не указана или слишком длинная",
     "The form is broken or incomplete": "Форма повреждена или получена не полностью",

@@ -42,7 +42,7 @@ def test_every_error_of_the_ingest_is_described_with_an_example(document: dict[s
     described = {
         code: (int(status), example["value"])
         for status, response in responses.items()
-        for code, example in response["content"]
+        for code, example in response.get("content", {})
         .get("application/problem+json", {})
         .get("examples", {})
         .items()
