@@ -39,6 +39,7 @@ def terminal(installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_pa
     return Terminal(installation.folder, {"DATABASE_URL": installation.environment.database_url or ""})
 
 
+@pytest.fixture
 async def office(installation: Installation) -> AsyncIterator[Office]:
     """A server on PostgreSQL with all slots switched on, and somebody logged in."""
     async with opened_office(installation) as office:
