@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final, get_args
 
 import msgspec
-from litestar import Litestar
+from litestar import HttpMethod, Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
@@ -69,6 +69,8 @@ def complete(schema: dict[str, Any], app: Litestar) -> None:
         operations: dict[str, Any] = schema["paths"][path]
         for method in handler.http_methods:
             _complete_operation(operations[method.lower()], handler.opt)
+        if HttpMethod.HEAD in handler.http_methods:
+            _without_ranges(operations["head"])
     components["schemas"] = dict(sorted(components["schemas"].items()))
 
 
@@ -90,6 +92,15 @@ def _complete_operation(operation: dict[str, Any], declared: Mapping[str, Any]) 
     for status, (name, _) in _OF_EVERY_REQUEST.items():
         responses.setdefault(str(int(status)), {"$ref": f"#/components/responses/{name}"})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _without_ranges(operation: dict[str, Any]) -> None:
+    """Take out what only concerns a body (RFC 9110, 14.2: a range is for GET alone)."""
+    for status in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+        del operation["responses"][str(int(status))]
+    operation["parameters"] = [
+        parameter for parameter in operation["parameters"] if parameter["name"] not in {"Range", "If-Range"}
+    ]
 
 
 def _examples(struct: type[msgspec.Struct]) -> dict[str, Any]:
