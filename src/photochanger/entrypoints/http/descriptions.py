@@ -49,7 +49,7 @@ _OF_EVERY_REQUEST: Final[Mapping[int, tuple[str, PhotoChangerError]]] = {
 """Answers that any request may get, by status."""
 
 
-def described_routes(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
+def _described_routes(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
     """Yield the path, as the contract writes it, and the handler of every endpoint that the contract has."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
@@ -64,14 +64,15 @@ def complete(schema: dict[str, Any], app: Litestar) -> None:
     components["responses"] = {
         name: _common_response(status, error) for status, (name, error) in _OF_EVERY_REQUEST.items()
     }
-    for path, handler in described_routes(app):
-        components["schemas"] |= _schemas_of(*_structs_of(handler))
+    routes = [*_described_routes(app)]
+    structs = {struct for _, handler in routes for struct in _structs_of(handler)}
+    components["schemas"] = dict(sorted(_schemas_of(*structs).items()))
+    for path, handler in routes:
         operations: dict[str, Any] = schema["paths"][path]
         for method in handler.http_methods:
             _complete_operation(operations[method.lower()], handler.opt)
         if HttpMethod.HEAD in handler.http_methods:
             _without_ranges(operations["head"])
-    components["schemas"] = dict(sorted(components["schemas"].items()))
 
 
 def _complete_operation(operation: dict[str, Any], declared: Mapping[str, Any]) -> None:
