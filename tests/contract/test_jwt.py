@@ -182,6 +182,17 @@ PAYLOADS: Final[Mapping[str, Any]] = {
             "minus infinite": float("-inf"),
         }.items()
     },
+    **{
+        f"{name} {what}": with_(good_payload(), **{name: value})
+        for name in ("sub", "jti", "fingerprint")
+        for what, value in {
+            "empty": "",
+            "with NUL": "\0",
+            "with half a character": "\ud800",
+            "not ASCII": "ä" * 32,
+            "with a line end": good_payload()[name] + "\n",
+        }.items()
+    },
     "exp in a hundred years": with_(good_payload(), exp=IAT + 100 * 365 * 86_400),
     "exp a second too far": with_(good_payload(), exp=IAT + 8 * 3_600 + 1),
     "exp before iat": with_(good_payload(), exp=IAT - 1),

@@ -61,6 +61,27 @@ async def test_a_connection_that_was_ended_goes_unnoticed(pool: Pool, worker_dat
         assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_cancellation_is_not_lost_that_comes_together_with_the_connection(
+    worker_database: str, turns: int
+) -> None:
+    """However many turns of the loop after it: the pool itself forgets some of them."""
+    async with create_pool(worker_database, min_size=1, max_size=1) as pool:
+        taken = await pool.getconn()
+        waiting = asyncio.create_task(fetch_one(pool, b"SELECT pg_sleep(1)", {}))
+        while not pool.get_stats().get("requests_waiting"):  # noqa: ASYNC110 -- it sends no signal
+            await asyncio.sleep(0)
+
+        await pool.putconn(taken)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}
+
+
 async def test_what_may_be_repeated_is_sent_again_where_the_server_went_away(
     pool: Pool, worker_database: str
 ) -> None:

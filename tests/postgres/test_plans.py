@@ -1,19 +1,30 @@
 """The hot statements walk small partial indexes, however many old rows there are."""
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from photochanger.adapters.postgres import audit, job_statements, media, templates, usage
+from photochanger.adapters.postgres import (
+    audit,
+    history,
+    job_statements,
+    media,
+    statistics,
+    templates,
+    usage,
+)
 from photochanger.adapters.postgres.audit import entry_parameters
 from photochanger.adapters.postgres.pool import connection_options
 from photochanger.adapters.postgres.rows import described, stored_images
-from photochanger.domain.job import JobEvent
+from photochanger.application.ports import JobFilter
+from photochanger.domain.job import FINAL_STATES, JobEvent, JobSource, JobState
 from photochanger.domain.media import MediaState
+from photochanger.domain.slot import SLOT_IDS
+from photochanger.domain.statistics import EPOCH, HOUR, Period
 from photochanger.testing.harness import an_entry, an_image
 
 _OLD_ROWS = """
@@ -68,7 +79,7 @@ def empty(new_database: Any) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def _plan(connection: psycopg.Connection, statement: bytes, parameters: dict[str, object]) -> str:
+def _plan(connection: psycopg.Connection, statement: bytes, parameters: Mapping[str, object]) -> str:
     rows = connection.execute(b"EXPLAIN " + statement, parameters).fetchall()
     return "\n".join(line for (line,) in rows)
 
@@ -83,7 +94,10 @@ _FINALIZE = {
     "result": "{}",
     **stored_images([an_image(), an_image()]),
 }
-_STATEMENTS: Sequence[tuple[bytes, dict[str, object], str]] = [
+_YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+_DAY = Period(start=_YESTERDAY, end=_YESTERDAY + timedelta(days=1), bucket=HOUR)
+_FAILED = FINAL_STATES - {JobState.COMPLETED}
+_STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (job_statements.CLAIM, {"limit": 4, "lease": _LEASE}, "job_pending_by_seq"),
     (job_statements.CLAIM, {"limit": 4, "lease": _LEASE}, "job_processing_by_lease"),
     (job_statements.IS_ANYTHING_CLAIMABLE, {}, "Scan using job_"),
@@ -134,12 +148,21 @@ _STATEMENTS: Sequence[tuple[bytes, dict[str, object], str]] = [
     (audit._page(["actor"]), {"limit": 50, "actor": "serg"}, "audit_event_by_actor"),
     (audit._page(["subject"]), {"limit": 50, "subject": "slot-001"}, "audit_event_by_subject"),
     (usage._TAKE, {"provider": "p", "per_minute": 1, "per_day": None}, "provider_usage_pkey"),
+    (*history.page_of(JobFilter(), limit=50), "job_final_by_created"),
+    (*history.page_of(JobFilter(states=_FAILED), limit=50), "job_failed_by_created"),
+    (*history.page_of(JobFilter(states=_FAILED, slot_id=SLOT_IDS[0]), limit=50), "job_failed_by_slot"),
+    (*history.page_of(JobFilter(source=JobSource.TEST), limit=50), "job_test_by_created"),
+    (history._WITH_RESULTS, {"slot_id": SLOT_IDS[0], "limit": 10}, "job_result_by_slot"),
+    (*statistics.reading(_DAY, EPOCH, by_slot=True), "job_booth_by_finalized"),
+    (*statistics.reading(_DAY, _YESTERDAY + 9 * HOUR, by_slot=True), "job_tally_key"),
+    (*statistics.reading(_DAY, _YESTERDAY + 9 * HOUR, by_slot=False), "job_booth_by_finalized"),
+    (statistics._PRESENT, {}, "media_stored_by_created"),
 ]
 
 
 @pytest.mark.parametrize(("statement", "parameters", "index"), _STATEMENTS)
 def test_a_hot_statement_walks_an_index(
-    connection: psycopg.Connection, statement: bytes, parameters: dict[str, object], index: str
+    connection: psycopg.Connection, statement: bytes, parameters: Mapping[str, object], index: str
 ) -> None:
     plan = _plan(connection, statement, parameters)
     assert index in plan
@@ -148,7 +171,7 @@ def test_a_hot_statement_walks_an_index(
 
 @pytest.mark.parametrize(("statement", "parameters", "index"), _STATEMENTS)
 def test_a_plan_made_on_empty_tables_is_good_for_full_ones(
-    empty: psycopg.Connection, statement: bytes, parameters: dict[str, object], index: str
+    empty: psycopg.Connection, statement: bytes, parameters: Mapping[str, object], index: str
 ) -> None:
     """Connections keep such a plan until statistics are gathered, which may be a thousand photos later."""
     empty.execute(statement, parameters, prepare=True)

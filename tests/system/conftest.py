@@ -10,6 +10,7 @@ from photochanger.testing.links import Links
 from tests.system.http_server import System, running
 from tests.system.installation import Installation, as_url
 from tests.system.office import Office, opened_office
+from tests.system.terminal import Terminal
 
 
 @pytest.fixture
@@ -29,6 +30,13 @@ def installation(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[In
     installation = Installation(tmp_path / "данные 1", as_url(new_database()))
     yield installation
     installation.kill_all()
+
+
+@pytest.fixture
+def terminal(installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
+    """The installation's command line, in a folder without an `.env`."""
+    monkeypatch.chdir(tmp_path)
+    return Terminal(installation.folder, {"DATABASE_URL": installation.environment.database_url or ""})
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,12 @@ from urllib.parse import quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 
+from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
+from photochanger.adapters.credentials_file import CredentialsFile
+from photochanger.domain.account import Account
 from photochanger.domain.job import Job, JobState, parse_job_id
 from photochanger.domain.operation import ParameterValue
+from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import ProviderCall, SlotId
 from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
 from photochanger.entrypoints.cli.processes import Process, ServeProcess
@@ -22,6 +26,7 @@ from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.opening import opened
 from photochanger.entrypoints.settings import Environment
 from photochanger.testing.harness import an_entry
+from tests.system.administration import ADMIN_PASSWORD
 
 PASSWORD = "correct-horse"
 SLOT = SlotId("slot-001")
@@ -67,6 +72,18 @@ class Installation:
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
     ) -> ServeProcess:
         """Start `photochanger serve` and wait until it takes photos; its public address is its own."""
+        process = self._start_server(*options, workers=workers, variables=variables)
+        process.wait_until_ready()
+        return process
+
+    def serve_several(self, count: int, *, variables: Mapping[str, str] | None = None) -> list[ServeProcess]:
+        """Start several of them at once, and wait for all."""
+        processes = [self._start_server(workers=4, variables=variables) for _ in range(count)]
+        for process in processes:
+            process.wait_until_ready()
+        return processes
+
+    def _start_server(self, *options: str, workers: int, variables: Mapping[str, str] | None) -> ServeProcess:
         number, port = len(self.processes), free_port()
         public = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
         process = ServeProcess(
@@ -77,7 +94,6 @@ class Installation:
             variables={**self._variables, **public, **(variables or {})},
         )
         self.processes.append(process)
-        process.wait_until_ready()
         return process
 
     def worker(self, *, workers: int = 4) -> Process:
@@ -143,6 +159,21 @@ class Installation:
                 ),
                 entry=an_entry("test"),
             )
+
+    async def add_account(
+        self,
+        username: str,
+        password: str = ADMIN_PASSWORD,
+        *,
+        permissions: Collection[Permission] = tuple(Permission),
+    ) -> None:
+        """Write an account into the credentials file, as an operator would; replace the one of this name."""
+        account = Account(
+            username=username,
+            password_hash=await Argon2PasswordHasher().hash(password),
+            permissions=frozenset(permissions),
+        )
+        await CredentialsFile(self.environment.credentials_path).put(account)
 
     async def send(
         self, server: ServeProcess, photo: Path, *, slot_id: SlotId = SLOT, password: str = PASSWORD

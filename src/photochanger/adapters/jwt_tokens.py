@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import jwt
 import msgspec
@@ -28,16 +28,20 @@ _FORM: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]{43}", re.ASCII)
 """Three parts without padding, which PyJWT would accept; a SHA-256 has 43 characters."""
 
 
+_Word: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
+"""Names and ids of ours are of visible ASCII characters; others could be neither looked up nor compared."""
+
+
 class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The claims of a token, exactly; `msgspec` takes no bool, float or text for a date."""
 
     iss: str
     aud: str
-    sub: str
-    jti: str
+    sub: _Word
+    jti: _Word
     iat: int
     exp: int
-    fingerprint: str
+    fingerprint: _Word
     permissions: tuple[str, ...]
 
 

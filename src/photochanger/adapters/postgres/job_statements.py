@@ -1,6 +1,7 @@
 """The statements behind the job repository, composed once."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
@@ -21,6 +22,7 @@ from photochanger.adapters.postgres.transitions import (
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import Guard, JobEvent, JobState
 from photochanger.domain.media import MediaState
+from photochanger.domain.retention import MAX_RETENTION_HOURS
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
 _CHANGED: Final = listed(JOB_COLUMNS, table="changed")
@@ -223,7 +225,8 @@ END_RESULTS: Final = (
     WITH locked AS MATERIALIZED (
         SELECT seq FROM job
         WHERE slot_id = %(slot_id)s AND result IS NOT NULL AND result_expires_at > statement_timestamp()
-        ORDER BY seq FOR UPDATE
+            AND finalized_at > statement_timestamp() - {longest}
+        ORDER BY finalized_at, job_id FOR UPDATE
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
     ), ended AS (
@@ -239,10 +242,11 @@ END_RESULTS: Final = (
         (SELECT count(*) FROM ended) AS results,
         (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes""")
     .format(
+        longest=Literal(timedelta(hours=MAX_RETENTION_HOURS)),
         condemn=condemn(SQL("SELECT media_id FROM picture")),
         audited=audited(SQL("(SELECT) AS once")),
     )
     .as_bytes()
 )
-"""The clock is read when all jobs are locked; and jobs are picked by their numbers, because a join with them
-may read the whole table."""
+"""No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
+locked; and jobs are picked by their numbers, because a join with them may read the whole table."""

@@ -9,7 +9,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL, Literal
 
 from photochanger.adapters.postgres.errors import translate_errors
-from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
+from photochanger.adapters.postgres.pool import Pool, borrowed, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import DESCRIBED, MEDIA_COLUMNS, described, listed
 from photochanger.application.ports.storage import MediaReading, MediaRegistry
 from photochanger.domain.errors import InternalError
@@ -129,7 +129,7 @@ class PostgresMediaRegistry(MediaRegistry):
             "ttl": ttl,
         }
         with translate_errors():
-            async with self._pool.connection() as connection:
+            async with borrowed(self._pool) as connection:
                 try:
                     await connection.execute(_INTEND, parameters)
                 except UniqueViolation:

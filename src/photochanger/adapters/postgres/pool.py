@@ -1,7 +1,9 @@
 """Connections: how many, how patient, and checked before they are used."""
 
+import asyncio
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -88,6 +90,21 @@ async def _check(connection: AsyncConnection[DictRow]) -> None:
         await AsyncConnectionPool.check_connection(connection)
 
 
+@asynccontextmanager
+async def borrowed(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+    """Give a connection of the pool, for the time of the context.
+
+    A task that is cancelled while it waits for one is cancelled, also where the connection comes at the same
+    moment: the pool would forget the cancellation then (psycopg issue 1345, Python's `wait_for` before 3.12).
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    async with pool.connection() as connection:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        yield connection
+
+
 async def fetch_all(
     pool: Pool,
     statement: bytes,
@@ -102,13 +119,13 @@ async def fetch_all(
     before it answered. `violations` are those of constraints that are no defects.
     """
     with translate_errors(violations):
-        async with pool.connection() as connection:
+        async with borrowed(pool) as connection:
             try:
                 return await _rows(connection, statement, parameters)
             except psycopg.OperationalError:
                 if not (repeatable and connection.closed):
                     raise
-        async with pool.connection() as connection:
+        async with borrowed(pool) as connection:
             return await _rows(connection, statement, parameters)
 
 

@@ -94,7 +94,7 @@ _ROLL_UP: Final = (
         SELECT until AS since, ended
         FROM job_tally_progress,
             (SELECT date_bin({hour}, statement_timestamp() - {settled_after}, 'epoch') AS ended) AS clock
-        WHERE until < ended
+        WHERE is_the_one AND until < ended
         FOR UPDATE OF job_tally_progress SKIP LOCKED
     ), begun AS MATERIALIZED (
         SELECT since, ended, least(ended, (

@@ -1,6 +1,6 @@
 """The `photochanger` command."""
 
-import os
+import io
 import sys
 from collections.abc import Sequence
 
@@ -16,17 +16,16 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process with one of the documented exit statuses."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name in another script is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
-        photochanger(arguments, standalone_mode=False)
-        sys.stdout.flush()
+        photochanger(arguments, prog_name="photochanger", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read it, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
     except PhotoChangerError as error:
         _explain(error)
         sys.exit(exit_code_of(type(error)))

@@ -26,7 +26,9 @@ from photochanger.entrypoints.documents.reading import read_value
 @click.option("--cursor", help="Go on after a page: its `next_cursor`.")
 @administrative
 def audit(desk: Desk, /, **wanted: object) -> None:
-    """Show who did what, when and from where; the newest first.
+    """Show who did what, when and from where.
+
+    The newest comes first. Of a secret it is only told that it was changed.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import os
 import pwd
 import sys
@@ -16,6 +17,7 @@ from rich.console import Console, RenderableType
 
 from photochanger.domain.audit import COMMAND_LINE, Actor
 from photochanger.domain.errors import PhotoChangerError, Problem, TemplateInUse, ValidationFailed
+from photochanger.entrypoints.cli.administration.tables import speaks_unicode
 from photochanger.entrypoints.cli.options import configured, data_dir_option
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.settings import Environment
@@ -70,7 +72,10 @@ class Desk:
             return
         console = Console(markup=False, highlight=False, emoji=False)
         for part in for_people:
-            console.print(part)
+            with console.capture() as captured:
+                console.print(part)
+            for line in captured.get().splitlines():
+                print_line(line.rstrip())
 
 
 def administrative(
@@ -99,7 +104,15 @@ def json_option(command: Callable[..., None]) -> Callable[..., None]:
 
 def print_json(document: object) -> None:
     """Print one JSON document."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    print_line(json.dumps(msgspec.to_builtins(document), indent=2, ensure_ascii=not speaks_unicode()))
+
+
+def print_line(text: str) -> None:
+    """Print a line; where its reader, such as `head`, has had enough, it goes nowhere."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -6,7 +6,7 @@ import rich_click as click
 
 from photochanger.domain.account import account_password_problems
 from photochanger.domain.errors import ValidationFailed
-from photochanger.entrypoints.cli.administration.desk import json_option, print_json
+from photochanger.entrypoints.cli.administration.desk import json_option, print_json, print_line
 from photochanger.entrypoints.cli.administration.passwords import asked_password
 from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES
 
@@ -14,9 +14,10 @@ from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES
 @click.command("hash-password", context_settings=CONTEXT, epilog=EXIT_STATUSES)
 @json_option
 def hash_password(as_json: bool) -> None:
-    """Print the argon2id hash of a password, for the credentials file. Nothing is stored.
+    """Print the argon2id hash of a password, for the credentials file.
 
-    On a terminal the password is asked for twice; otherwise it is the first line of standard input.
+    Nothing is stored. On a terminal the password is asked for twice; otherwise it is the first line of
+    standard input.
 
     \b
     Examples:
@@ -32,7 +33,7 @@ def hash_password(as_json: bool) -> None:
     if as_json:
         print_json({"password_hash": hashed})
     else:
-        click.echo(hashed)
+        print_line(hashed)
 
 
 COMMAND = hash_password

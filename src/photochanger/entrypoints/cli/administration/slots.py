@@ -99,11 +99,11 @@ def set_slot(
       photochanger slots set slot-004 fallback=null retry.max_attempts=1 --unset params.intensity
       photochanger slots set slot-004 --from-file slot.json
     """
+    if has_password and (no_password or str(file) == "-"):
+        raise click.UsageError("--password goes neither with --no-password nor with a file on standard input")
     edits = read_edits(assignments, unset, file, kept_out="ingest_password", instead="use --password")
     if edits.from_file.get("slot_id", slot) != slot:
         edits.from_file.pop("version", None)  # another slot's set-up is copied
-    if has_password and (no_password or str(file) == "-"):
-        raise click.UsageError("--password goes neither with --no-password nor with a file on standard input")
     if not (edits or has_password or no_password):
         raise click.UsageError("There is nothing to change: give KEY=VALUE, --from-file or --password")
     more: dict[str, object] = {}

@@ -3,7 +3,10 @@
 What others have named (slots, templates) is shown so that it cannot command the terminal.
 """
 
+import codecs
 import json
+import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +17,7 @@ from rich.text import Text
 from photochanger.domain.audit import changes_between
 
 _NEVER_BROKEN = frozenset({"JOB", "TEMPLATE", "SLOT", "WHEN (UTC)"})
+_BAR = 40
 _OF_THE_RECORD = frozenset({"version", "updated_at", "updated_by"})
 
 
@@ -33,7 +37,7 @@ def fields(document: Mapping[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for path, value in _flat(document, ""):
-        table.add_row(path, printable(value))
+        table.add_row(path, printable(written(value)))
     return table
 
 
@@ -59,9 +63,22 @@ def written(value: object) -> str:
 
 def printable(value: object) -> Text:
     """Return a value as text in which nothing is a command for the terminal."""
-    text = written(value)
+    text = value if isinstance(value, str) else written(value)
     safe = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return Text("".join(safe))
+
+
+def bar(done: int, total: int, most: int) -> str:
+    """Return how many of how many were done, as a bar that is longest where `total` is `most`."""
+    full, empty = ("█", "░") if speaks_unicode() else ("#", "-")
+    length = math.ceil(total / most * _BAR) if most else 0
+    filled = round(done / total * length) if total else 0
+    return full * filled + empty * (length - filled)
+
+
+def speaks_unicode() -> bool:
+    """Say whether standard output takes every character."""
+    return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
 
 
 def megabytes(size_bytes: int) -> str:
