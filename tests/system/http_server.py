@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -21,7 +22,9 @@ from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.ports import Clock, ImageProvider, MediaStore
 from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.worker import Worker
+from photochanger.domain.account import Account
 from photochanger.domain.operation import ParameterValue
+from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.http.app import create_app
@@ -85,6 +88,7 @@ class System:
         }
         for name, value in in_place.items():
             getattr(container, name).override(providers.Object(value))
+        container.log_in.add_kwargs(answer_after_sec=0.0)
         return container
 
     def provider_links(self) -> ProviderLinks:
@@ -270,6 +274,39 @@ def get(path: str, *, method: str = "GET", headers: Mapping[str, str] | None = N
     lines = {"Host": "booth.test"} | dict(headers or {})
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1")
+
+
+def with_body(
+    method: str, path: str, body: bytes = b"", *, content_type: str, token: str | None = None
+) -> bytes:
+    """Return a whole request of an administrator's."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = post(body, path, headers=headers, content_type=content_type)
+    return request.replace(b"POST", method.encode(), 1)
+
+
+def with_document(method: str, path: str, document: object, *, token: str | None = None) -> bytes:
+    """Return a whole request with a JSON body."""
+    body = json.dumps(document).encode()
+    return with_body(method, path, body, content_type="application/json", token=token)
+
+
+async def log_in_as(
+    system: System, port: int, permissions: Iterable[Permission], *, username: str = "igor"
+) -> str:
+    """Make an account that may do this and nothing else, log in over HTTP, and return the token."""
+    password = f"the password of {username}"
+    account = Account(
+        username=username,
+        password_hash=await FastPasswordHasherForTests().hash(password),
+        permissions=frozenset(permissions),
+    )
+    await system.accounts.put(account)
+    credentials = {"username": username, "password": password}
+    answer = await exchange(port, with_document("POST", "/api/login", credentials))
+    assert answer.status == 200, answer.body
+    token: str = json.loads(answer.body)["access_token"]
+    return token
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final, get_args
 
 import msgspec
-from litestar import Litestar
+from litestar import HttpMethod, Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
@@ -49,7 +49,7 @@ _OF_EVERY_REQUEST: Final[Mapping[int, tuple[str, PhotoChangerError]]] = {
 """Answers that any request may get, by status."""
 
 
-def described_routes(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
+def _described_routes(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
     """Yield the path, as the contract writes it, and the handler of every endpoint that the contract has."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
@@ -64,12 +64,15 @@ def complete(schema: dict[str, Any], app: Litestar) -> None:
     components["responses"] = {
         name: _common_response(status, error) for status, (name, error) in _OF_EVERY_REQUEST.items()
     }
-    for path, handler in described_routes(app):
-        components["schemas"] |= _schemas_of(*_structs_of(handler))
+    routes = [*_described_routes(app)]
+    structs = {struct for _, handler in routes for struct in _structs_of(handler)}
+    components["schemas"] = dict(sorted(_schemas_of(*structs).items()))
+    for path, handler in routes:
         operations: dict[str, Any] = schema["paths"][path]
         for method in handler.http_methods:
             _complete_operation(operations[method.lower()], handler.opt)
-    components["schemas"] = dict(sorted(components["schemas"].items()))
+        if HttpMethod.HEAD in handler.http_methods:
+            _without_ranges(operations["head"])
 
 
 def _complete_operation(operation: dict[str, Any], declared: Mapping[str, Any]) -> None:
@@ -90,6 +93,15 @@ def _complete_operation(operation: dict[str, Any], declared: Mapping[str, Any]) 
     for status, (name, _) in _OF_EVERY_REQUEST.items():
         responses.setdefault(str(int(status)), {"$ref": f"#/components/responses/{name}"})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _without_ranges(operation: dict[str, Any]) -> None:
+    """Take out what only concerns a body (RFC 9110, 14.2: a range is for GET alone)."""
+    for status in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+        del operation["responses"][str(int(status))]
+    operation["parameters"] = [
+        parameter for parameter in operation["parameters"] if parameter["name"] not in {"Range", "If-Range"}
+    ]
 
 
 def _examples(struct: type[msgspec.Struct]) -> dict[str, Any]:

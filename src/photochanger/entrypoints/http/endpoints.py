@@ -59,7 +59,8 @@ def endpoint(
 
     `access` is the permission, `ANY_ACCOUNT` or `ANYBODY`. A body of the struct `document` and a query of
     the struct `query` become the dependencies `document` and `wanted`. `errors` are those of the endpoint
-    itself; those that come with all of this are added. `more` are further responses, by status.
+    itself; those that come with all of this are added, but for a form's `ValidationFailed`. `more` are
+    further responses, by status.
     """
     declared = {ACCESS: access, DOCUMENT: document, QUERY: query, FORM: form, MENTIONED: mentioned}
     dependencies: dict[str, Any] = {}
@@ -68,7 +69,7 @@ def endpoint(
     if query is not None:
         dependencies["wanted"] = reads_query(query)
     refusals = [*_refusals(access, reads_body=document is not None or form is not None), *errors]
-    if document is not None or query is not None or form is not None:
+    if document is not None or query is not None:
         refusals.append(ValidationFailed)
     return {
         "opt": {name: value for name, value in declared.items() if value is not None},

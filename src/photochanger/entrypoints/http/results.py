@@ -1,11 +1,11 @@
 """Public results: a finished picture and its preview, for whoever knows the job's id."""
 
 from functools import partial
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 from litestar import HttpMethod, route
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp
 
 from photochanger.application.results import OpenedResult, OpenResult
@@ -19,6 +19,8 @@ from photochanger.entrypoints.http.operations import RESULT_RESPONSES, ResultOpe
 
 RESULT_PATH: Final = "/public/results/{job_id:str}"
 PREVIEW_PATH: Final = "/public/results/{job_id:str}/preview"
+
+Download: TypeAlias = Annotated[bool, QueryParameter(description="As an attachment, with a file name")]
 
 _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -36,7 +38,7 @@ async def get_result(
     request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],
-    download: FromQuery[bool] = False,
+    download: Download = False,
 ) -> ASGIApp:
     """Return the picture."""
     opened = await open_result(job_id)
@@ -56,7 +58,7 @@ async def get_preview(
     request: AnyRequest,
     job_id: FromPath[str],
     open_result: NamedDependency[OpenResult],
-    download: FromQuery[bool] = False,
+    download: Download = False,
 ) -> ASGIApp:
     """Return the picture's preview: a JPEG of at most 512 pixels on its longer side."""
     opened = await open_result(job_id, MediaKind.PREVIEW)

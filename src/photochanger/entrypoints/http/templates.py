@@ -15,6 +15,7 @@ from photochanger.domain.errors import (
     InvalidImage,
     TemplateInUse,
     TemplateNotFound,
+    ValidationFailed,
 )
 from photochanger.domain.media import MediaKind, StoredImage
 from photochanger.domain.permissions import Permission
@@ -49,7 +50,7 @@ class RemovalQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     status_code=201,
     tags=["templates"],
     summary="Add a template",
-    **endpoint(Permission.TEMPLATES_WRITE, InvalidImage, form=UPLOAD_FORM),
+    **endpoint(Permission.TEMPLATES_WRITE, InvalidImage, ValidationFailed, form=UPLOAD_FORM),
 )
 async def register_template(
     request: AnyRequest, templates: NamedDependency[Templates], actor: NamedDependency[Actor]

@@ -20,6 +20,7 @@ from photochanger.domain.errors import (
     ResultExpired,
     ShuttingDown,
     SlotNotFound,
+    ValidationFailed,
 )
 from photochanger.domain.job import JobSource
 from photochanger.domain.permissions import Permission
@@ -63,6 +64,7 @@ TEST_RUN_FORM: Final[dict[str, Any]] = {
         SlotNotFound,
         ResultExpired,
         InvalidImage,
+        ValidationFailed,
         Overloaded,
         ShuttingDown,
         *JOB_FAILURES,
