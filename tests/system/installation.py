@@ -72,18 +72,21 @@ class Installation:
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
     ) -> ServeProcess:
         """Start `photochanger serve` and wait until it takes photos; its public address is its own."""
-        process = self._start_server(*options, workers=workers, variables=variables)
+        process = self.start_server(*options, workers=workers, variables=variables)
         process.wait_until_ready()
         return process
 
     def serve_several(self, count: int, *, variables: Mapping[str, str] | None = None) -> list[ServeProcess]:
         """Start several of them at once, and wait for all."""
-        processes = [self._start_server(workers=4, variables=variables) for _ in range(count)]
+        processes = [self.start_server(variables=variables) for _ in range(count)]
         for process in processes:
             process.wait_until_ready()
         return processes
 
-    def _start_server(self, *options: str, workers: int, variables: Mapping[str, str] | None) -> ServeProcess:
+    def start_server(
+        self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
+    ) -> ServeProcess:
+        """Start `photochanger serve`, and wait for nothing."""
         number, port = len(self.processes), free_port()
         public = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
         process = ServeProcess(
