@@ -36,7 +36,7 @@ from photochanger.entrypoints.http import (
     slots,
     statistics,
     templates,
-    test_runs,
+    try_slot,
 )
 from photochanger.entrypoints.http.client_address import client_address
 from photochanger.entrypoints.http.heads import AnyRequest
@@ -55,7 +55,7 @@ HANDLERS: Final = (
     slots.get_slot,
     slots.put_slot,
     slots.clean_up_slot,
-    test_runs.test_run,
+    try_slot.test_run,
     templates.register_template,
     templates.list_templates,
     templates.get_template,

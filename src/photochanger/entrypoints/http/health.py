@@ -1,17 +1,31 @@
 """What supervisors and monitors ask."""
 
+from http import HTTPStatus
+from typing import Final
+
 from litestar import MediaType, get
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 
 from photochanger import __version__
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.entrypoints.http.authorization import open_to_anybody
-from photochanger.entrypoints.http.operations import HEALTH_RESPONSES, READINESS_RESPONSES, Described
+from photochanger.entrypoints.http.operations import Described
 from photochanger.entrypoints.http.schemas import Health, HealthChecks, HealthReport
 from photochanger.entrypoints.readiness import Readiness
 
+_HEALTH_RESPONSES: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
+        HealthReport, generate_examples=False, description="The database or the media store fails"
+    )
+}
+_READINESS_RESPONSES: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
+        Health, generate_examples=False, description="Not now, and why"
+    )
+}
 _NO_STORE = CacheControlHeader(no_store=True)
 
 
@@ -35,7 +49,7 @@ async def livez() -> Health:
     summary="Readiness",
     operation_class=Described,
     **open_to_anybody,
-    responses=READINESS_RESPONSES,
+    responses=_READINESS_RESPONSES,
 )
 async def readyz(readiness: NamedDependency[Readiness]) -> Response[Health]:
     """Say whether the process may be sent photos."""
@@ -51,7 +65,7 @@ async def readyz(readiness: NamedDependency[Readiness]) -> Response[Health]:
     summary="Health",
     operation_class=Described,
     **open_to_anybody,
-    responses=HEALTH_RESPONSES,
+    responses=_HEALTH_RESPONSES,
 )
 async def healthz(readiness: NamedDependency[Readiness]) -> Response[HealthReport]:
     """Say how each part is. A provider that is down is told, and does not make the service unhealthy."""

@@ -14,7 +14,7 @@ from photochanger.entrypoints.http.arrival import arrived_at
 from photochanger.entrypoints.http.authorization import open_to_anybody
 from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.intake import PhotoIntake, ended_at
-from photochanger.entrypoints.http.operations import INGEST_RESPONSES, IngestOperation
+from photochanger.entrypoints.http.photo_operations import INGEST_RESPONSES, IngestOperation
 
 INGEST_TEMPLATES: Final = ("/ingest/{slot_id}", "/api/ingest/{slot_id}")
 INGEST_PATHS: Final = [template.replace("}", ":str}") for template in INGEST_TEMPLATES]

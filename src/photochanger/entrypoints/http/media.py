@@ -20,9 +20,9 @@ from photochanger.entrypoints.http.authorization import open_to_anybody
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.endpoints import endpoint
+from photochanger.entrypoints.http.file_operations import LINK_RESPONSES, LinkOperation
 from photochanger.entrypoints.http.forms import received_form
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.operations import LINK_RESPONSES, LinkOperation
 
 MEDIA_FORM: Final[dict[str, Any]] = {
     "type": "object",

@@ -14,8 +14,8 @@ from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.http.authorization import open_to_anybody
 from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
+from photochanger.entrypoints.http.file_operations import RESULT_RESPONSES, ResultOperation
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.operations import RESULT_RESPONSES, ResultOperation
 
 RESULT_PATH: Final = "/public/results/{job_id:str}"
 PREVIEW_PATH: Final = "/public/results/{job_id:str}/preview"

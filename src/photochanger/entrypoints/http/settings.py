@@ -18,7 +18,7 @@ from photochanger.domain.settings import Settings
 from photochanger.entrypoints.documents.settings import SettingsUpdate, SettingsView
 from photochanger.entrypoints.http.endpoints import Port, endpoint
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.operations import SlotOperation
+from photochanger.entrypoints.http.operations import VersionedOperation
 from photochanger.entrypoints.http.slots import etag_of, require_match
 from photochanger.entrypoints.image_providers import parameter_schema
 
@@ -27,7 +27,7 @@ from photochanger.entrypoints.image_providers import parameter_schema
     "/api/settings",
     tags=["settings"],
     summary="Get the settings",
-    **endpoint(Permission.SETTINGS_READ, operation_class=SlotOperation),
+    **endpoint(Permission.SETTINGS_READ, operation_class=VersionedOperation),
 )
 async def get_settings(
     settings_repository: Port[SettingsRepository],
@@ -42,7 +42,10 @@ async def get_settings(
     tags=["settings"],
     summary="Change the settings",
     **endpoint(
-        Permission.SETTINGS_WRITE, VersionConflict, document=SettingsUpdate, operation_class=SlotOperation
+        Permission.SETTINGS_WRITE,
+        VersionConflict,
+        document=SettingsUpdate,
+        operation_class=VersionedOperation,
     ),
 )
 async def put_settings(

@@ -18,7 +18,7 @@ from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.documents.slots import CleanedUp, SlotUpdate, SlotView, SlotWithResults
 from photochanger.entrypoints.http.endpoints import Port, endpoint
 from photochanger.entrypoints.http.heads import AnyRequest, first_header
-from photochanger.entrypoints.http.operations import SlotOperation
+from photochanger.entrypoints.http.operations import VersionedOperation
 
 
 @get("/api/slots", tags=["slots"], summary="List the slots", **endpoint(Permission.SLOTS_READ))
@@ -37,7 +37,7 @@ async def list_slots(
     "/api/slots/{slot_id:str}",
     tags=["slots"],
     summary="Get a slot",
-    **endpoint(Permission.SLOTS_READ, SlotNotFound, operation_class=SlotOperation),
+    **endpoint(Permission.SLOTS_READ, SlotNotFound, operation_class=VersionedOperation),
 )
 async def get_slot(
     slot_id: FromPath[str],
@@ -57,7 +57,7 @@ async def get_slot(
         SlotNotFound,
         VersionConflict,
         document=SlotUpdate,
-        operation_class=SlotOperation,
+        operation_class=VersionedOperation,
     ),
 )
 async def put_slot(

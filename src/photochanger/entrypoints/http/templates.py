@@ -25,9 +25,9 @@ from photochanger.entrypoints.http.conditions import Validators
 from photochanger.entrypoints.http.delivery import Deliverable, delivered
 from photochanger.entrypoints.http.endpoints import endpoint
 from photochanger.entrypoints.http.errors import RangeNotSatisfiable
+from photochanger.entrypoints.http.file_operations import TemplateFileOperation
 from photochanger.entrypoints.http.forms import received_form, required_field
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.operations import TemplateFileOperation
 
 UPLOAD_FORM: Final[dict[str, Any]] = {
     "type": "object",

@@ -10,7 +10,7 @@ import yaml
 from photochanger import __version__
 from photochanger.entrypoints.http.app import create_app
 from photochanger.entrypoints.http.documentation import openapi_document, openapi_yaml
-from photochanger.entrypoints.http.operations import INGEST_ERRORS
+from photochanger.entrypoints.http.photo_operations import INGEST_ERRORS
 from tests.system.http_server import System
 
 CONTRACTS = Path(__file__).parents[4] / "contracts"

@@ -34,7 +34,8 @@ from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, only_query
 from photochanger.entrypoints.http.intake import Inline, ended_at, inline_of
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
-from photochanger.entrypoints.http.operations import JOB_FAILURES, TEST_RUN_RESPONSES, TestRunOperation
+from photochanger.entrypoints.http.operations import JOB_FAILURES
+from photochanger.entrypoints.http.photo_operations import TEST_RUN_RESPONSES, TrySlotOperation
 
 MAX_CONFIG_BYTES: Final = 256 * 1024
 
@@ -71,7 +72,7 @@ TEST_RUN_FORM: Final[dict[str, Any]] = {
         form=TEST_RUN_FORM,
         mentioned=[SlotConfigurationDocument],
         more=TEST_RUN_RESPONSES,
-        operation_class=TestRunOperation,
+        operation_class=TrySlotOperation,
     ),
 )
 async def test_run(
