@@ -26,8 +26,10 @@ CASES: Final = 5_000
 async def test_made_up_requests_find_nothing_that_the_contract_does_not_say(
     office: Office, tmp_path: Path
 ) -> None:
-    authenticated = await _fuzzed(office, tmp_path / "with a login", office.headers, examples=40)
-    anonymous = await _fuzzed(office, tmp_path / "without", {}, examples=30)
+    authenticated, anonymous = await asyncio.gather(
+        _fuzzed(office, tmp_path / "with a login", office.headers, examples=40),
+        _fuzzed(office, tmp_path / "without", {}, examples=30),
+    )
 
     counted = [run["test_cases"]["generated"] for run in (authenticated, anonymous)]
     print(f"seed {SEED}: {counted[0]} cases with a login and {counted[1]} without")  # noqa: T201
