@@ -77,8 +77,13 @@ def endpoint(
         "responses": {**problems(list(dict.fromkeys(refusals))), **(more or {})},
         "operation_class": operation_class,
         "cache_control": NO_STORE,
-        **({} if access == ANYBODY else {"security": [{BEARER: []}]}),
+        **({} if access == ANYBODY else {"security": [{BEARER: _roles(access)}]}),
     }
+
+
+def _roles(access: Permission | str) -> list[str]:
+    """Return the permissions that the contract names; OpenAPI calls them roles (3.1, 4.8.30)."""
+    return [access.value] if isinstance(access, Permission) else []
 
 
 def _refusals(access: Permission | str, *, reads_body: bool) -> list[type[PhotoChangerError]]:

@@ -91,7 +91,7 @@ def test_every_code_of_every_error_appears_with_its_status() -> None:
 def test_who_must_log_in_is_told() -> None:
     assert document()["components"]["securitySchemes"]["bearer"]["type"] == "http"
     for operation in operations():
-        secured = operation.described.get("security") == [{"bearer": []}]
+        secured = bool(operation.described.get("security"))
         assert secured == (
             401 in operation.responses and "WWW-Authenticate" in operation.responses[401]["headers"]
         )
