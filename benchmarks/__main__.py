@@ -7,7 +7,7 @@ import sys
 import time
 
 NAMES = ("overhead", "lateness", "memory")
-LONG_NAMES = ("outage",)
+LONG_NAMES = ("outage", "logins")
 """Only measured when they are named."""
 
 
