@@ -1,4 +1,4 @@
-"""Fixtures for all tests: above all, one PostgreSQL for a whole run, a database for each worker, and an S3 service."""
+"""Fixtures for all tests: above all, one PostgreSQL for a whole run, and a database for each worker."""
 
 import contextlib
 import os

@@ -45,7 +45,7 @@ def connect(bucket: Bucket, *, request_sec: float = REQUEST_SEC) -> S3Store:
 
 def _config(bucket: Bucket) -> "S3Config":
     # DeleteObjects, which deletes many at once, is what the fewest services have.
-    config: "S3Config" = {"region": bucket.region, "disable_bulk_delete": True}
+    config: S3Config = {"region": bucket.region, "disable_bulk_delete": True}
     if bucket.endpoint is not None:
         config["aws_endpoint_url_s3"] = bucket.endpoint  # counts more than whatever the environment says
     # With a dot in its name a bucket's own host name does not fit Amazon's certificate.

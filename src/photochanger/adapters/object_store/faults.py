@@ -73,8 +73,8 @@ def translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def answered(within_sec: float = ANSWER_SEC) -> AsyncIterator[None]:
-    """Do the same, for what may take no longer than `within_sec`."""
+async def answered() -> AsyncIterator[None]:
+    """Do the same, for what may take no longer than `ANSWER_SEC`."""
     with translated():
-        async with asyncio.timeout(within_sec):
+        async with asyncio.timeout(ANSWER_SEC):
             yield

@@ -100,7 +100,7 @@ class Uploads:
                     attributes={_MARK: mark},
                 )
             except (BaseError, OSError) as error:
-                if await self._is_ours(path, mark):
+                if await self._is_stored(path, mark, error):
                     return
                 if attempt == _ATTEMPTS:
                     raise unavailable(error) from None
@@ -124,15 +124,18 @@ class Uploads:
                         raise _GivenUp
                     await parts.write(whole[start : start + self._part_bytes])
         except (BaseError, OSError) as error:
-            if not await self._is_ours(key, mark):
+            if not await self._is_stored(key, mark, error):
                 raise unavailable(error) from None
 
-    async def _is_ours(self, path: str, mark: str) -> bool:
-        """Say whether an upload that failed has succeeded nevertheless.
+    async def _is_stored(self, path: str, mark: str, error: Exception) -> bool:
+        """Say whether an upload that ended with `error` has succeeded nevertheless.
 
         Raises `FileExistsError` where another writer's file is there.
         """
-        found = await self._mark_at(path)
+        try:
+            found = await self._mark_at(path)
+        except StorageUnavailable:
+            raise unavailable(error) from None
         if found is None or found == mark:
             return found == mark
         raise _exists() from None
