@@ -193,6 +193,32 @@ async def test_check_says_in_one_sentence_what_is_wrong(
     assert failed.value.message == f"The media bucket cannot be used: {reason}"
 
 
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (Answer(403, "AccessDenied"), "(the machine's own: AWS_ACCESS_KEY_ID is not set)"),
+        (CutAnswer(), "or there are no credentials (AWS_ACCESS_KEY_ID)"),
+    ],
+)
+async def test_check_reminds_of_credentials_that_are_not_set(
+    gate: S3Gate,
+    bucket: Bucket,
+    scratch: Scratch,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Fault,
+    hint: str,
+) -> None:
+    # What obstore finds by itself where none are given, here in the place of what a machine has.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    without = replace(gate.before(bucket), access_key_id=None, secret_access_key=None)
+    await ObjectMediaStore(without, scratch=scratch).check()
+    gate.rule = lambda _: answer
+    with pytest.raises(StorageUnavailable) as failed:
+        await ObjectMediaStore(without, scratch=scratch).check()
+    assert failed.value.message.endswith(hint)
+
+
 async def test_check_names_a_bucket_that_is_not_there(s3_server: S3Server, scratch: Scratch) -> None:
     with pytest.raises(StorageUnavailable, match="no such bucket"):
         await ObjectMediaStore(s3_server.bucket("photos-elsewhere"), scratch=scratch).check()

@@ -207,6 +207,7 @@ async def test_a_large_commit_that_is_given_up_is_aborted(
         return not s3_server.unfinished_uploads(bucket) and not s3_server.names(bucket)
 
     await eventually(is_aborted)
+    assert [asked for asked in gate.asked if asked.method == "POST" and "uploadId=" in asked.target] == []
 
 
 UPLOAD = """

@@ -97,12 +97,13 @@ async def _explained(bucket: Bucket, verb: str) -> AsyncIterator[None]:
 
 
 def _reason(code: str | None, bucket: Bucket, verb: str) -> str:
+    own = "" if bucket.access_key_id else " (the machine's own: AWS_ACCESS_KEY_ID is not set)"
     if code == NO_ACCESS:
-        return f"these credentials may not {verb} there"
+        return f"these credentials may not {verb} there{own}"
     if code is not None:
         return _REASONS.get(code, f"the service answers {code} to an attempt to {verb}")
-    silence = "the service does not answer (AWS_ENDPOINT_URL)"
-    return silence if bucket.access_key_id else f"{silence}, or there are no credentials (AWS_ACCESS_KEY_ID)"
+    alternative = ", or there are no credentials (AWS_ACCESS_KEY_ID)" if own else ""
+    return f"the service does not answer (AWS_ENDPOINT_URL){alternative}"
 
 
 def _unfit(reason: str) -> StorageUnavailable:

@@ -120,9 +120,9 @@ class Uploads:
                 attributes={_MARK: mark},
             ) as parts:  # aborts the upload where the block or its end fails
                 for start in range(0, len(whole), self._part_bytes):
+                    await parts.write(whole[start : start + self._part_bytes])
                     if given_up.is_set():
                         raise _GivenUp
-                    await parts.write(whole[start : start + self._part_bytes])
         except (BaseError, OSError) as error:
             if not await self._is_stored(key, mark, error):
                 raise unavailable(error) from None
