@@ -116,7 +116,8 @@ async def test_while_the_service_is_down_photos_are_refused_and_afterwards_taken
     gate.rule = lambda _: Answer(503, "SlowDown")
 
     async def says(condition: str) -> bool:
-        return json.loads((await fetched(f"{server.base_url}/healthz"))[1])["checks"]["media"] == condition
+        health = json.loads((await fetched(f"{server.base_url}/healthz"))[1])
+        return bool(health["checks"]["media"] == condition)
 
     await eventually(lambda: says("unavailable"))
     assert (await fetched(f"{server.base_url}/readyz"))[0] == 503
