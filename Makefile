@@ -41,7 +41,7 @@ contracts: $(VENV)/.dev ## Write contracts/ and the generated part of docs/ anew
 	$(BIN)/python docs/job_states.py > docs/job-states.md
 
 lock: $(VENV)/.dev ## Resolve the requirements anew, with hashes and without index addresses
-	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra server --extra embedded $(LOCK) -o requirements/runtime.txt
+	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra server --extra embedded --extra s3 $(LOCK) -o requirements/runtime.txt
 	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
 LOCK = --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 

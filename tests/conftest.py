@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("photochanger.testing")
 
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError  # noqa: E402
 from photochanger.adapters.postgres import migrate  # noqa: E402
+from tests.s3_server import S3Server, s3_server_running  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +59,13 @@ def new_database(postgres_server: str) -> Iterator["DatabaseFactory"]:
 def worker_database(new_database: "DatabaseFactory") -> str:
     """Return the DSN of this worker's database, which its tests share and clear."""
     return new_database()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Return a local S3 service of this worker's, in which every test makes buckets of its own."""
+    with s3_server_running() as server:
+        yield server
 
 
 class DatabaseFactory:

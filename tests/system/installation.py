@@ -1,4 +1,4 @@
-"""A PhotoChanger as it is installed: real processes on one database and one media folder."""
+"""A PhotoChanger as it is installed: real processes on one database and one media store."""
 
 import asyncio
 import re
@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.adapters.credentials_file import CredentialsFile
+from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.domain.account import Account
 from photochanger.domain.job import Job, JobState, parse_job_id
 from photochanger.domain.operation import ParameterValue
@@ -62,11 +63,11 @@ async def eventually(look: Callable[[], Awaitable[T]], *, within_sec: float = 30
 class Installation:
     """Processes that are started and killed, and a view of their database and media from outside."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, *, bucket: Bucket | None = None) -> None:
         self.folder = folder
-        self.environment = Environment(data_dir=folder, database_url=database_url)
+        self.environment = Environment(data_dir=folder, database_url=database_url, media_bucket=bucket)
         self.processes: list[Process] = []
-        self._variables = {"DATABASE_URL": database_url}
+        self._variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
 
     def serve(
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
@@ -225,6 +226,15 @@ class Installation:
             files = [key async for key in keys if key.startswith("payload/")]
         scratch = [str(path) for path in (self.environment.media_dir / "scratch").glob("*")]
         return rows + files + scratch
+
+
+def _variables_of(bucket: Bucket) -> dict[str, str]:
+    return {
+        "MEDIA_URL": f"s3://{bucket.name}/{bucket.prefix}",
+        "AWS_ENDPOINT_URL": bucket.endpoint or "",
+        "AWS_ACCESS_KEY_ID": bucket.access_key_id or "",
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_access_key or "",
+    }
 
 
 def states(jobs: list[Job]) -> set[JobState]:

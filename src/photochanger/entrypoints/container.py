@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from dependency_injector import containers, providers
@@ -14,6 +14,7 @@ from photochanger.adapters.credentials_file import CredentialsFile
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.images import PillowImageEditor
 from photochanger.adapters.jwt_tokens import JwtAccessTokens
+from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
@@ -87,6 +88,9 @@ from photochanger.entrypoints.readiness import Readiness
 from photochanger.entrypoints.settings import Environment
 from photochanger.entrypoints.signing_keys import signing_keys
 
+if TYPE_CHECKING:
+    from photochanger.adapters.object_store.store import ObjectMediaStore, Scratch
+
 _Port = TypeVar("_Port")
 
 
@@ -118,6 +122,19 @@ def _observed(port: Any, adapter: _Port, tracing: Tracing, metrics: Metrics) -> 
 
 def _job_runner(process_job: ProcessJob, tracing: Tracing) -> Any:
     return observed_job(process_job, tracer=tracing.tracer, logger=structlog.stdlib.get_logger("worker"))
+
+
+def _object_store(bucket: Bucket, scratch: "Scratch") -> "ObjectMediaStore":
+    try:
+        from photochanger.adapters.object_store.store import ObjectMediaStore  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        message = "needs the package obstore: pip install photochanger[s3]"
+        raise ValidationFailed([Problem(field="MEDIA_URL", code="invalid", message=message)]) from error
+    return ObjectMediaStore(bucket, scratch=scratch)
+
+
+def _place_of_media(environment: Environment) -> str:
+    return "folder" if environment.media_bucket is None else "bucket"
 
 
 def _attempt_log() -> AttemptReport:
@@ -228,8 +245,14 @@ class Container(containers.DeclarativeContainer):
         JwtAccessTokens, providers.Singleton(signing_keys, environment)
     )
     media_folder = providers.Singleton(FilesystemMediaStore, environment.provided.media_dir)
+    media_bucket = providers.Singleton(
+        _object_store, environment.provided.media_bucket, media_folder.provided.scratch
+    )
+    media_store = providers.Selector(
+        providers.Callable(_place_of_media, environment), folder=media_folder, bucket=media_bucket
+    )
     store: providers.Provider[MediaStore] = providers.Singleton(
-        _observed, providers.Object(MediaStore), media_folder, tracing, metrics
+        _observed, providers.Object(MediaStore), media_store, tracing, metrics
     )
     images: providers.Provider[ImageEditor] = providers.Singleton(
         _observed,
@@ -362,6 +385,7 @@ class Container(containers.DeclarativeContainer):
         Readiness,
         settings=settings,
         store=store,
+        clock=clock,
         catalogue=catalogue,
         paused=call_providers.provided.paused,
     )

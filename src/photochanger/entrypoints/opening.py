@@ -51,6 +51,8 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
         container = Container(environment=environment, database_url=dsn)
         container.tracing()  # made now, so that a mistake in its variables ends the start
         await asyncio.to_thread(container.media_folder().check)
+        if environment.media_bucket is not None:
+            await container.media_bucket().check()
         stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
         await container.pool().open()
         stack.push_async_callback(container.pool().close)

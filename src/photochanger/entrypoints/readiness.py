@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from photochanger.application.ports import MediaStore, SettingsRepository
+from photochanger.application.ports import Clock, MediaStore, SettingsRepository
 from photochanger.domain.breaker import Target
 from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.operation import ProviderCatalogue
 
 PATIENCE_SEC = 2.0
+
+MEDIA_KNOWN_FOR_SEC = 3.0
+"""How long an answer of the media store counts: it may be a service that is paid by the question."""
 
 
 class Readiness:
@@ -19,14 +22,19 @@ class Readiness:
         *,
         settings: SettingsRepository,
         store: MediaStore,
+        clock: Clock,
         catalogue: ProviderCatalogue,
         paused: Callable[[], Collection[Target]],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._clock = clock
         self._catalogue = catalogue
         self._paused = paused
         self._shutting_down = False
+        self._asking_media = asyncio.Lock()
+        self._media_asked_at: float | None = None
+        self._media_is_there = False
 
     @property
     def is_shutting_down(self) -> bool:
@@ -39,18 +47,33 @@ class Readiness:
 
     async def problems(self) -> Sequence[str]:
         """Return what stands in the way, as the names of the parts; nothing when ready."""
-        found = ["shutting_down"] if self._shutting_down else []
+        database, media = await asyncio.gather(self._has_database(), self._has_media())
+        parts = {"shutting_down": not self._shutting_down, "database": database, "media": media}
+        return [name for name, is_fine in parts.items() if not is_fine]
+
+    async def _has_database(self) -> bool:
         try:
             async with asyncio.timeout(PATIENCE_SEC):
                 await self._settings.get()
         except (PhotoChangerError, TimeoutError):
-            found.append("database")
+            return False
+        return True
+
+    async def _has_media(self) -> bool:
+        async with self._asking_media:
+            now, asked_at = self._clock.monotonic(), self._media_asked_at
+            if asked_at is None or now - asked_at >= MEDIA_KNOWN_FOR_SEC:
+                self._media_is_there = await self._ask_media()
+                self._media_asked_at = now
+            return self._media_is_there
+
+    async def _ask_media(self) -> bool:
         try:
-            with self._store.scratch() as file:
-                file.write(b"ready")
+            async with asyncio.timeout(PATIENCE_SEC):
+                await self._store.ping()
         except (PhotoChangerError, OSError):
-            found.append("media")
-        return found
+            return False
+        return True
 
     def providers(self) -> Mapping[str, str]:
         """Return each image provider's condition: `ok`, `not_configured`, or `paused` while calls fail.

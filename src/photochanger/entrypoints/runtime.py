@@ -84,6 +84,7 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
 @asynccontextmanager
 async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
     """Sweep, count and watch the loop during the context; a part that dies ends all of it, with its error."""
+    _warn_of_media(container)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -99,6 +100,11 @@ async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
                 task.cancel()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors  # the first is what ended the others
+
+
+def _warn_of_media(container: Container) -> None:
+    if container.environment().media_bucket is not None and not container.media_bucket().is_conditional:
+        _LOGGER.warning("the media bucket's service passes over If-None-Match: a name is looked up before")
 
 
 async def _expire_regularly(container: Container) -> None:

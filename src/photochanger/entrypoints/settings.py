@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.retention import (
     MAX_RETENTION_HOURS,
@@ -17,6 +18,7 @@ from photochanger.domain.retention import (
     MIN_RETENTION_HOURS,
     MIN_SYNC_RESPONSE_SEC,
 )
+from photochanger.entrypoints.media_bucket import BUCKET_VARIABLES, read_bucket
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -36,6 +38,8 @@ class Environment:
     """Unset: PostgreSQL embedded in the data folder."""
     media_root: Path | None = None
     """Unset: in the data folder."""
+    media_bucket: Bucket | None = None
+    """Unset: media are kept in a folder."""
     public_base_url: str | None = None
     """Unset: links are made of the address that each request came to."""
     credentials_file: Path | None = None
@@ -62,7 +66,7 @@ class Environment:
 
     @property
     def media_dir(self) -> Path:
-        """The folder of the media store."""
+        """The folder of the media store; where media are in a bucket, of the files in work only."""
         return self.media_root or self.data_dir / "media"
 
     @property
@@ -91,6 +95,10 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
             values[name] = parse(text)
         except ValueError as error:
             problems.append(Problem(field=variable, code="invalid", message=str(error)))
+    try:
+        values["media_bucket"] = read_bucket(environ)
+    except ValidationFailed as failed:
+        problems += failed.problems
     if problems:
         raise ValidationFailed(problems)
     given = {name: value for name, value in environ.items() if value.strip()}
@@ -202,3 +210,4 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
 def documented_variables() -> Iterator[str]:
     """Yield the name of every variable that is read."""
     yield from _VARIABLES
+    yield from BUCKET_VARIABLES

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -267,6 +267,18 @@ class MediaStoreContract(AsyncContract):
             await writer.write(bytes(_MIB))
             assert set(whole) <= set(await keys_of(store)) <= {*whole, partial}
         assert await keys_of(store) == sorted(whole)
+
+    async def test_a_ping_leaves_nothing(self, store: MediaStore) -> None:
+        await store.ping()
+        assert await keys_of(store) == []
+
+    async def test_a_ping_fails_where_there_is_no_room(self, full_store: MediaStore) -> None:
+        for size_bytes in (2**exponent for exponent in range(19, -1, -1)):
+            with suppress(StorageUnavailable):
+                while True:
+                    await put(full_store, a_key(), bytes(size_bytes))
+        with pytest.raises(StorageUnavailable):
+            await full_store.ping()
 
     async def test_files_do_not_disturb_one_another(self, store: MediaStore) -> None:
         contents = {a_key(): os.urandom(200_000) for _ in range(8)}

@@ -59,6 +59,10 @@ class MemoryMediaStore(MediaStore):
         for key in {*self._files, *(writer.key for writer in self._writers)}:
             yield key
 
+    async def ping(self) -> None:
+        """Raise `StorageUnavailable` where there is no room for a byte."""
+        self.make_room_for(1)
+
     def make_room_for(self, size_bytes: int) -> None:
         """Raise `StorageUnavailable` where `size_bytes` more would be too many."""
         used = sum(map(len, self._files.values())) + sum(writer.size_bytes for writer in self._writers)

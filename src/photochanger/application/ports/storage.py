@@ -410,3 +410,10 @@ class MediaStore(Protocol):
     @abstractmethod
     def keys(self) -> AsyncIterator[str]:
         """Yield the key of every file, whole or partial, in no particular order."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Return if files can be stored and read now, as far as can be told cheaply; leave no file.
+
+        Raises `StorageUnavailable` otherwise.
+        """

@@ -61,8 +61,8 @@ def serve(host: str, port: int, no_worker: bool, workers: int | None, data_dir: 
 def worker(workers: int | None, data_dir: Path | None) -> None:
     """Do jobs that a `serve` elsewhere has taken in.
 
-    Needs the same DATABASE_URL and the same media folder (MEDIA_ROOT); on one machine, the same data folder
-    is enough. Start as many as you like.
+    Needs the same DATABASE_URL and the same media folder (MEDIA_ROOT) or bucket (MEDIA_URL); on one machine,
+    the same data folder is enough. Start as many as you like.
     """
     from photochanger.entrypoints.cli.malloc import restart_with_settings
 

@@ -119,6 +119,9 @@ class Store(MediaStore):
     async def keys(self) -> AsyncIterator[str]:
         yield "a"
 
+    async def ping(self) -> None:
+        self.log.append("pinged")
+
 
 class Hasher(PasswordHasher):
     async def hash(self, password: str) -> str:

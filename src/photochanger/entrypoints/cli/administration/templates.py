@@ -17,7 +17,8 @@ _CHUNK_BYTES = 1_000_000
 def templates() -> None:
     """Look at template images, add and remove them.
 
-    Files are kept in the media folder: use the data folder, or the MEDIA_ROOT, of the processes that serve.
+    Files are kept with the media: use the data folder, the MEDIA_ROOT or the MEDIA_URL of the processes that
+    serve.
     """
 
 
