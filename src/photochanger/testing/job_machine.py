@@ -204,17 +204,34 @@ async def race_success_against_timeout(
     job has not exactly one winner, or its files do not fit the outcome.
     """
     outcomes: list[JobState] = []
+    aim = _Aim()
 
     async def run() -> None:
         while len(outcomes) < rounds:
-            if (outcome := await _one_round(records, cancelling=cancelling)) is not None:
+            if (outcome := await _one_round(records, aim, cancelling=cancelling)) is not None:
                 outcomes.append(outcome)
 
     await asyncio.gather(*(run() for _ in range(at_once)))
     return outcomes
 
 
-async def _one_round(records: Records, *, cancelling: bool) -> JobState | None:
+class _Aim:
+    """When to act so that it takes effect around the deadline: the earlier, the slower the machine is."""
+
+    def __init__(self) -> None:
+        self._takes_sec = 0.0
+
+    def before(self, deadline: float, *, latest: float) -> float:
+        """Return how many seconds from now to act."""
+        earliest = -0.06 - 2 * self._takes_sec
+        return deadline - time.monotonic() + random.uniform(earliest, latest)
+
+    def took(self, seconds: float) -> None:
+        """Take into account how long it took this time."""
+        self._takes_sec += (seconds - self._takes_sec) / 50
+
+
+async def _one_round(records: Records, aim: _Aim, *, cancelling: bool) -> JobState | None:
     """Submit a job, claim one, and race for it; None where the machine was too slow to claim in time."""
     payload, image, preview = an_image(), an_image(), an_image()
     kinds = {payload: MediaKind.PAYLOAD, image: MediaKind.RESULT, preview: MediaKind.PREVIEW}
@@ -232,17 +249,23 @@ async def _one_round(records: Records, *, cancelling: bool) -> JobState | None:
         return None
     result = JobResult(image=image, preview=preview)
     verdict = Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=result)
-    return await _race(records, claimed[0], verdict, cancelling=cancelling)
+    return await _race(records, claimed[0], verdict, aim, cancelling=cancelling)
 
 
-async def _race(records: Records, claimed: JobReading, verdict: Verdict, *, cancelling: bool) -> JobState:
+async def _race(
+    records: Records, claimed: JobReading, verdict: Verdict, aim: _Aim, *, cancelling: bool
+) -> JobState:
     deadline = time.monotonic() + claimed.seconds_to_deadline
     job_id, fence = claimed.job.job_id, claimed.job.fence
     latest = 0.03 if cancelling else 0.01  # a time-out is only seen where both of the others are late
 
     async def work() -> JobReading | None:
-        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.06, latest))
-        return await records.jobs.finalize(job_id, verdict, fence=fence)
+        await asyncio.sleep(aim.before(deadline, latest=latest))
+        began = time.monotonic()
+        try:
+            return await records.jobs.finalize(job_id, verdict, fence=fence)
+        finally:
+            aim.took(time.monotonic() - began)
 
     async def wait() -> JobReading:
         await asyncio.sleep(deadline - time.monotonic() - 0.002)
@@ -255,7 +278,7 @@ async def _race(records: Records, claimed: JobReading, verdict: Verdict, *, canc
     async def cancel() -> JobReading | None:
         if not cancelling:
             return None
-        await asyncio.sleep(deadline - time.monotonic() + random.uniform(-0.06, latest))
+        await asyncio.sleep(aim.before(deadline, latest=latest))
         return await records.jobs.cancel(job_id, entry=an_entry())
 
     completed, seen, cancelled = await asyncio.gather(work(), wait(), cancel())
