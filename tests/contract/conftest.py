@@ -9,22 +9,12 @@ import pytest
 
 from photochanger.adapters.memory import ManualClock, MemoryStorage
 from photochanger.adapters.postgres import (
-    PostgresAuditLog,
-    PostgresJobHistory,
-    PostgresJobRepository,
-    PostgresLoginThrottle,
-    PostgresMediaRegistry,
-    PostgresProviderUsage,
-    PostgresSessionRepository,
-    PostgresSettingsRepository,
     PostgresSignals,
-    PostgresSlotRepository,
-    PostgresStatistics,
-    PostgresTemplateRepository,
     create_pool,
 )
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
+from tests.postgres_records import PostgresRecords
 
 _OVER_THE_TRIGGERS: Final = "SET LOCAL session_replication_role = replica"
 """Lets a transaction change the audit log, which no program may."""
@@ -69,23 +59,12 @@ class MemoryRecordsHarness(MemoryStorage):
         self.clock.advance(by)
 
 
-class PostgresRecordsHarness:
+class PostgresRecordsHarness(PostgresRecords):
     """PostgreSQL, where time passes by setting everything that is stored back."""
 
     def __init__(self, pool: Pool, hub: SignalHub) -> None:
+        super().__init__(pool, hub)
         self._pool = pool
-        self.signals = hub
-        self.jobs = PostgresJobRepository(pool, hub)
-        self.media = PostgresMediaRegistry(pool)
-        self.slots = PostgresSlotRepository(pool, hub)
-        self.settings = PostgresSettingsRepository(pool, hub)
-        self.templates = PostgresTemplateRepository(pool)
-        self.usage = PostgresProviderUsage(pool)
-        self.audit = PostgresAuditLog(pool)
-        self.history = PostgresJobHistory(pool)
-        self.statistics = PostgresStatistics(pool)
-        self.sessions = PostgresSessionRepository(pool)
-        self.throttle = PostgresLoginThrottle(pool)
 
     async def time_passes(self, by: timedelta) -> None:
         """Set every stored moment back."""

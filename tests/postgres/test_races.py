@@ -9,17 +9,7 @@ import pytest
 
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.postgres import (
-    PostgresAuditLog,
-    PostgresJobHistory,
-    PostgresJobRepository,
-    PostgresLoginThrottle,
-    PostgresMediaRegistry,
     PostgresProviderUsage,
-    PostgresSessionRepository,
-    PostgresSettingsRepository,
-    PostgresSlotRepository,
-    PostgresStatistics,
-    PostgresTemplateRepository,
     create_pool,
 )
 from photochanger.adapters.postgres.pool import Pool
@@ -32,6 +22,7 @@ from photochanger.testing.harness import HOUR, Records, a_submission
 from photochanger.testing.job_machine import race_success_against_timeout
 from photochanger.testing.provider_usage import inside
 from photochanger.testing.templates import race_removal_against_binding
+from tests.postgres_records import PostgresRecords
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -46,20 +37,9 @@ class _Memory(MemoryStorage, _RealTime):
         super().__init__(SystemClock())
 
 
-class _Postgres(_RealTime):
+class _Postgres(PostgresRecords, _RealTime):
     def __init__(self, pool: Pool) -> None:
-        self.signals = SignalHub()
-        self.jobs = PostgresJobRepository(pool, self.signals)
-        self.media = PostgresMediaRegistry(pool)
-        self.slots = PostgresSlotRepository(pool, self.signals)
-        self.settings = PostgresSettingsRepository(pool, self.signals)
-        self.templates = PostgresTemplateRepository(pool)
-        self.usage = PostgresProviderUsage(pool)
-        self.audit = PostgresAuditLog(pool)
-        self.history = PostgresJobHistory(pool)
-        self.statistics = PostgresStatistics(pool)
-        self.sessions = PostgresSessionRepository(pool)
-        self.throttle = PostgresLoginThrottle(pool)
+        super().__init__(pool, SignalHub())
 
 
 @pytest.fixture(params=["memory", "postgres"])

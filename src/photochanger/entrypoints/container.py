@@ -120,6 +120,11 @@ def _observed(port: Any, adapter: _Port, tracing: Tracing, metrics: Metrics) -> 
     return wrapped
 
 
+def _port(port: Any, adapter: Any, tracing: Any, metrics: Any) -> Any:
+    """Return the provider of an adapter that is observed through its port; all are made once."""
+    return providers.Singleton(_observed, providers.Object(port), adapter, tracing, metrics)
+
+
 def _job_runner(process_job: ProcessJob, tracing: Tracing) -> Any:
     return observed_job(process_job, tracer=tracing.tracer, logger=structlog.stdlib.get_logger("worker"))
 
@@ -160,86 +165,45 @@ class Container(containers.DeclarativeContainer):
     hub = providers.Singleton(SignalHub)
     signals = providers.Singleton(PostgresSignals, database_url, hub)
 
-    jobs: providers.Provider[JobRepository] = providers.Singleton(
-        _observed,
-        providers.Object(JobRepository),
+    jobs: providers.Provider[JobRepository] = _port(
+        JobRepository,
         providers.Singleton(CountedJobs, providers.Singleton(PostgresJobRepository, pool, hub), metrics),
         tracing,
         metrics,
     )
-    registry: providers.Provider[MediaRegistry] = providers.Singleton(
-        _observed,
-        providers.Object(MediaRegistry),
-        providers.Singleton(PostgresMediaRegistry, pool),
-        tracing,
-        metrics,
+    registry: providers.Provider[MediaRegistry] = _port(
+        MediaRegistry, providers.Singleton(PostgresMediaRegistry, pool), tracing, metrics
     )
-    slots: providers.Provider[SlotRepository] = providers.Singleton(
-        _observed,
-        providers.Object(SlotRepository),
-        providers.Singleton(PostgresSlotRepository, pool, hub),
-        tracing,
-        metrics,
+    slots: providers.Provider[SlotRepository] = _port(
+        SlotRepository, providers.Singleton(PostgresSlotRepository, pool, hub), tracing, metrics
     )
-    settings: providers.Provider[SettingsRepository] = providers.Singleton(
-        _observed,
-        providers.Object(SettingsRepository),
-        providers.Singleton(PostgresSettingsRepository, pool, hub),
-        tracing,
-        metrics,
+    settings: providers.Provider[SettingsRepository] = _port(
+        SettingsRepository, providers.Singleton(PostgresSettingsRepository, pool, hub), tracing, metrics
     )
-    templates: providers.Provider[TemplateRepository] = providers.Singleton(
-        _observed,
-        providers.Object(TemplateRepository),
-        providers.Singleton(PostgresTemplateRepository, pool),
-        tracing,
-        metrics,
+    templates: providers.Provider[TemplateRepository] = _port(
+        TemplateRepository, providers.Singleton(PostgresTemplateRepository, pool), tracing, metrics
     )
-    usage: providers.Provider[ProviderUsage] = providers.Singleton(
-        _observed,
-        providers.Object(ProviderUsage),
-        providers.Singleton(PostgresProviderUsage, pool),
-        tracing,
-        metrics,
+    usage: providers.Provider[ProviderUsage] = _port(
+        ProviderUsage, providers.Singleton(PostgresProviderUsage, pool), tracing, metrics
     )
-    audit: providers.Provider[AuditLog] = providers.Singleton(
-        _observed,
-        providers.Object(AuditLog),
-        providers.Singleton(PostgresAuditLog, pool),
-        tracing,
-        metrics,
+    audit: providers.Provider[AuditLog] = _port(
+        AuditLog, providers.Singleton(PostgresAuditLog, pool), tracing, metrics
     )
-    sessions: providers.Provider[SessionRepository] = providers.Singleton(
-        _observed,
-        providers.Object(SessionRepository),
-        providers.Singleton(PostgresSessionRepository, pool),
-        tracing,
-        metrics,
+    sessions: providers.Provider[SessionRepository] = _port(
+        SessionRepository, providers.Singleton(PostgresSessionRepository, pool), tracing, metrics
     )
-    throttle: providers.Provider[LoginThrottle] = providers.Singleton(
-        _observed,
-        providers.Object(LoginThrottle),
-        providers.Singleton(PostgresLoginThrottle, pool),
-        tracing,
-        metrics,
+    throttle: providers.Provider[LoginThrottle] = _port(
+        LoginThrottle, providers.Singleton(PostgresLoginThrottle, pool), tracing, metrics
     )
     credentials_file = providers.Singleton(CredentialsFile, environment.provided.credentials_path)
-    history: providers.Provider[JobHistory] = providers.Singleton(
-        _observed,
-        providers.Object(JobHistory),
-        providers.Singleton(PostgresJobHistory, pool),
-        tracing,
-        metrics,
+    history: providers.Provider[JobHistory] = _port(
+        JobHistory, providers.Singleton(PostgresJobHistory, pool), tracing, metrics
     )
-    statistics: providers.Provider[Statistics] = providers.Singleton(
-        _observed,
-        providers.Object(Statistics),
-        providers.Singleton(PostgresStatistics, pool),
-        tracing,
-        metrics,
+    statistics: providers.Provider[Statistics] = _port(
+        Statistics, providers.Singleton(PostgresStatistics, pool), tracing, metrics
     )
-    accounts: providers.Provider[AccountRepository] = providers.Singleton(
-        _observed, providers.Object(AccountRepository), credentials_file, tracing, metrics
+    accounts: providers.Provider[AccountRepository] = _port(
+        AccountRepository, credentials_file, tracing, metrics
     )
     tokens: providers.Provider[AccessTokens] = providers.Singleton(
         JwtAccessTokens, providers.Singleton(signing_keys, environment)
@@ -251,22 +215,15 @@ class Container(containers.DeclarativeContainer):
     media_store = providers.Selector(
         providers.Callable(_place_of_media, environment), folder=media_folder, bucket=media_bucket
     )
-    store: providers.Provider[MediaStore] = providers.Singleton(
-        _observed, providers.Object(MediaStore), media_store, tracing, metrics
-    )
-    images: providers.Provider[ImageEditor] = providers.Singleton(
-        _observed,
-        providers.Object(ImageEditor),
+    store: providers.Provider[MediaStore] = _port(MediaStore, media_store, tracing, metrics)
+    images: providers.Provider[ImageEditor] = _port(
+        ImageEditor,
         providers.Singleton(PillowImageEditor, scratch=media_folder.provided.scratch),
         tracing,
         metrics,
     )
-    hasher: providers.Provider[PasswordHasher] = providers.Singleton(
-        _observed,
-        providers.Object(PasswordHasher),
-        providers.Singleton(Argon2PasswordHasher),
-        tracing,
-        metrics,
+    hasher: providers.Provider[PasswordHasher] = _port(
+        PasswordHasher, providers.Singleton(Argon2PasswordHasher), tracing, metrics
     )
     catalogue = providers.Singleton(_catalogue, found_providers)
     image_providers = providers.Singleton(_observe_providers, found_providers, tracing, metrics)

@@ -25,11 +25,8 @@ _LOGGER = structlog.stdlib.get_logger("photochanger")
 EXPIRE_EVERY_SEC = 2.0
 """How long after its deadline a job that nobody holds may be unfinished."""
 
-SHOW_QUOTAS_EVERY_SEC = 10.0
-"""How old the quotas in the metrics may be."""
-
-SHOW_PRESENT_EVERY_SEC = 10.0
-"""How old the levels of the queue and of the media in the metrics may be."""
+SHOW_EVERY_SEC = 10.0
+"""How old the quotas, and the levels of the queue and of the media, may be in the metrics."""
 
 ADD_UP_EVERY_SEC = 60.0
 """How often it is looked whether an hour is over, so that its jobs can be added up."""
@@ -90,8 +87,8 @@ async def _background(container: Container) -> AsyncIterator[asyncio.TaskGroup]:
             tasks = [
                 group.create_task(_expire_regularly(container)),
                 group.create_task(_clean_up_regularly(container)),
-                group.create_task(_show_quotas_regularly(container)),
-                group.create_task(_show_present_regularly(container)),
+                group.create_task(_show_regularly(container.show_quotas(), "the quotas")),
+                group.create_task(_show_regularly(container.show_present(), "the queue's length")),
                 group.create_task(_add_up_regularly(container)),
                 group.create_task(watch_event_loop(container.metrics().loop_lagged)),
             ]
@@ -128,24 +125,14 @@ async def _clean_up_regularly(container: Container) -> None:
         await asyncio.sleep(cleanup.interval_sec)
 
 
-async def _show_quotas_regularly(container: Container) -> None:
-    show_quotas = container.show_quotas()
+async def _show_regularly(show: Callable[[], Awaitable[None]], what: str) -> None:
+    """Bring a part of the metrics up to date again and again; while it cannot be read, it stays as it was."""
     while True:
         try:
-            await show_quotas()
+            await show()
         except PhotoChangerError as error:
-            _LOGGER.warning("cannot read the quotas now", error=str(error))
-        await asyncio.sleep(SHOW_QUOTAS_EVERY_SEC)
-
-
-async def _show_present_regularly(container: Container) -> None:
-    show_present = container.show_present()
-    while True:
-        try:
-            await show_present()
-        except PhotoChangerError as error:
-            _LOGGER.warning("cannot read the queue's length now", error=str(error))
-        await asyncio.sleep(SHOW_PRESENT_EVERY_SEC)
+            _LOGGER.warning("cannot read for the metrics now", what=what, error=str(error))
+        await asyncio.sleep(SHOW_EVERY_SEC)
 
 
 async def _add_up_regularly(container: Container) -> None:

@@ -15,28 +15,27 @@ from photochanger.entrypoints.container import Container
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_goes_on_is_shown_again_after_a_database_that_was_away(
+async def test_metrics_are_shown_again_after_a_database_that_was_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtime, "SHOW_PRESENT_EVERY_SEC", 0)
+    monkeypatch.setattr(runtime, "SHOW_EVERY_SEC", 0)
     calls, shown = 0, asyncio.Event()
 
-    async def show_present() -> None:
+    async def show() -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise DatabaseUnavailable
         shown.set()
 
-    container = cast("Container", SimpleNamespace(show_present=lambda: show_present))
     with capture_logs() as lines:
-        showing = asyncio.create_task(runtime._show_present_regularly(container))
+        showing = asyncio.create_task(runtime._show_regularly(show, "the quotas"))
         await asyncio.wait_for(shown.wait(), 10)
         showing.cancel()
         await asyncio.wait([showing])
 
-    assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("warning", "cannot read the queue's length now")
+    assert [(line["log_level"], line["event"], line["what"]) for line in lines] == [
+        ("warning", "cannot read for the metrics now", "the quotas")
     ]
 
 
@@ -67,27 +66,4 @@ async def test_all_hours_are_added_up_again_and_again(monkeypatch: pytest.Monkey
         ("warning", "cannot add hours up now", None),
         ("info", "hours added up", 14),
         ("info", "hours added up", 1),
-    ]
-
-
-async def test_quotas_are_shown_again_after_a_database_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "SHOW_QUOTAS_EVERY_SEC", 0)
-    calls, shown = 0, asyncio.Event()
-
-    async def show_quotas() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise DatabaseUnavailable
-        shown.set()
-
-    container = cast("Container", SimpleNamespace(show_quotas=lambda: show_quotas))
-    with capture_logs() as lines:
-        showing = asyncio.create_task(runtime._show_quotas_regularly(container))
-        await asyncio.wait_for(shown.wait(), 10)
-        showing.cancel()
-        await asyncio.wait([showing])
-
-    assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("warning", "cannot read the quotas now")
     ]
