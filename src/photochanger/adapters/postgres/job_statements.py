@@ -7,7 +7,14 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from photochanger.adapters.postgres.audit import audited
-from photochanger.adapters.postgres.media_statements import ALL_ANNOUNCED, announced, condemn, store_images
+from photochanger.adapters.postgres.media_statements import (
+    ALL_ANNOUNCED,
+    announced,
+    before,
+    condemn,
+    condemned,
+    store_images,
+)
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
@@ -21,7 +28,7 @@ from photochanger.adapters.postgres.transitions import (
 )
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import Guard, JobEvent, JobState
-from photochanger.domain.media import MediaState
+from photochanger.domain.media import MediaEvent
 from photochanger.domain.retention import MAX_RETENTION_HOURS
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
@@ -32,14 +39,9 @@ _THE_JOB: Final = SQL("job_id = %(job_id)s FOR UPDATE")
 
 _CONDEMN_PAYLOAD: Final = SQL("""
     condemned AS (
-        UPDATE media_object SET state = {deleting}, offer_at = least(offer_at, changed.now)
-        FROM changed
-        WHERE media_id = changed.payload_id AND media_object.state IN ({pending}, {stored})
-    )""").format(
-    deleting=Literal(MediaState.DELETING.value),
-    pending=Literal(MediaState.PENDING.value),
-    stored=Literal(MediaState.STORED.value),
-)
+        UPDATE media_object SET {condemned} FROM changed
+        WHERE media_id = changed.payload_id AND {can_be_condemned}
+    )""").format(condemned=condemned(now=SQL("changed.now")), can_be_condemned=before(MediaEvent.CONDEMNED))
 
 SUBMIT: Final = (
     SQL("""

@@ -239,7 +239,10 @@ class MediaRegistry(Protocol):
 
     @abstractmethod
     async def condemn(self, media_ids: Collection[MediaId]) -> None:
-        """Mark these files for deletion, whatever their state; unknown and deleted ones are passed over."""
+        """Mark these files for deletion, whatever their state; unknown ones are passed over.
+
+        Those that were deleted already are deleted once more: their writer may have come late.
+        """
 
     @abstractmethod
     async def doomed(self, *, limit: int) -> Sequence[MediaObject]:
@@ -252,6 +255,30 @@ class MediaRegistry(Protocol):
     @abstractmethod
     async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
         """Record that these files are gone; only those in `deleting` change, and a repetition is harmless."""
+
+    @abstractmethod
+    async def living(self, *, limit: int, after: str = "") -> Sequence[MediaObject]:
+        """Return up to `limit` files that are not deleted, in the order of their keys, from after `after`."""
+
+    @abstractmethod
+    async def find(self, media_ids: Collection[MediaId]) -> Mapping[MediaId, MediaObject]:
+        """Return the rows that there are, by their id."""
+
+    @abstractmethod
+    async def found(self, files: Collection[tuple[MediaId, MediaKind]]) -> Collection[MediaId]:
+        """Take over files that no row expects: those without a row get one, in `deleting`.
+
+        So do those that were deleted. They are offered for deletion at once. Returns those that were taken
+        over; the rows of all others stay as they are.
+        """
+
+    @abstractmethod
+    async def lost(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Record that these files are not where they were stored; return those that are `deleted` by that.
+
+        Only those in `stored` change. Where one is the picture of a result that has not expired, the result
+        ends now, as by `JobRepository.end_results`, and its preview is condemned.
+        """
 
 
 class SlotRepository(Protocol):
