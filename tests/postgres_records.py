@@ -2,6 +2,7 @@
 
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
+    PostgresHousekeeping,
     PostgresJobHistory,
     PostgresJobRepository,
     PostgresLoginThrottle,
@@ -32,4 +33,5 @@ class PostgresRecords:
         self.history = PostgresJobHistory(pool)
         self.statistics = PostgresStatistics(pool)
         self.sessions = PostgresSessionRepository(pool)
+        self.housekeeping = PostgresHousekeeping(pool)
         self.throttle = PostgresLoginThrottle(pool)

@@ -24,6 +24,7 @@ _CLEAR: Final = f"""
     TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event, session, login_throttle,
         job_tally;
     UPDATE job_tally_progress SET until = 'epoch';
+    UPDATE sweeper SET holder = NULL, lease_expires_at = NULL, swept_at = NULL, compared_at = NULL;
     UPDATE setting SET document = '{{}}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
     UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
         version = 1, updated_at = NULL, updated_by = NULL
@@ -39,6 +40,8 @@ _TIME_PASSES: Final = (
     "UPDATE session SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s",
     "UPDATE login_throttle SET ends_at = ends_at - %(by)s",
     "UPDATE audit_event SET at = at - %(by)s",
+    """UPDATE sweeper SET lease_expires_at = lease_expires_at - %(by)s, swept_at = swept_at - %(by)s,
+        compared_at = compared_at - %(by)s""",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
     # What was added up belongs to hours that are others now; it is added up again when that is asked for.

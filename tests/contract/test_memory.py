@@ -26,6 +26,7 @@ from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.history import JobHistoryContract
+from photochanger.testing.housekeeping import HousekeepingContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -97,6 +98,12 @@ class TestMemoryAudit(AuditLogContract):
 
 
 class TestMemoryHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryHousekeeping(HousekeepingContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records

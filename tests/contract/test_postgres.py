@@ -8,6 +8,7 @@ from photochanger.application.ports import Signals, Topic
 from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.harness import Records
 from photochanger.testing.history import JobHistoryContract
+from photochanger.testing.housekeeping import HousekeepingContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -56,6 +57,12 @@ class TestPostgresAudit(AuditLogContract):
 
 
 class TestPostgresHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresHousekeeping(HousekeepingContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

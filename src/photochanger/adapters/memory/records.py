@@ -28,6 +28,7 @@ from photochanger.domain.media import (
 from photochanger.domain.retention import has_passed
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.domain.statistics import EPOCH
 from photochanger.domain.template import Template
 
 
@@ -72,6 +73,9 @@ class MemoryRecords:
         self.events: list[AuditEvent] = []
         self.sessions: dict[SessionId, Session] = {}
         self.throttled: dict[str, Attempts] = {}
+        self.forgotten: list[Job] = []
+        """Jobs that were removed; only statistics remember them."""
+        self.added_up_until = EPOCH
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
@@ -109,6 +113,13 @@ class MemoryRecords:
         if job.is_finalized:
             del self._unfinished[job.job_id]
             self.condemn([job.payload_id])
+
+    def forget(self, job_id: JobId) -> None:
+        """Remove a final job."""
+        job = self.jobs.pop(job_id)
+        self.forgotten.append(job)
+        if job.idempotency_key is not None:
+            del self._by_key[job.slot_id, job.idempotency_key]
 
     def require_announced(self, images: Sequence[StoredImage], *, kind: MediaKind | None = None) -> None:
         """Raise `InternalError` unless every image has a pending row, of this kind where one is given."""

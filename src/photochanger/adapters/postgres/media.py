@@ -158,7 +158,8 @@ _LOST: Final = (
         SELECT media_id FROM media_object WHERE media_id = ANY(%(media_ids)s) AND {can_be_lost}
         ORDER BY media_id FOR UPDATE
     ), lost AS (
-        UPDATE media_object SET state = {lost}, expires_at = least(expires_at, clock_timestamp())
+        UPDATE media_object SET state = {lost}, expires_at = least(expires_at, clock_timestamp()),
+            offer_at = least(offer_at, clock_timestamp())
         WHERE media_id = ANY(ARRAY(SELECT media_id FROM gone))
         RETURNING media_id, kind
     ), moment AS MATERIALIZED (

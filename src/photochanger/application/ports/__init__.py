@@ -21,6 +21,7 @@ from photochanger.application.ports.administration import (
 )
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
 from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
 from photochanger.application.ports.providers import (
     ImageProvider,
@@ -52,8 +53,11 @@ __all__ = [
     "AuditFilter",
     "AuditLog",
     "Clock",
+    "Due",
     "EndedResults",
     "FinishedImage",
+    "Forgotten",
+    "Housekeeping",
     "ImageEditor",
     "ImageProvider",
     "JobCursor",
@@ -62,6 +66,7 @@ __all__ = [
     "JobReading",
     "JobRepository",
     "JobSubmission",
+    "LastSweep",
     "LoginThrottle",
     "MediaReading",
     "MediaRegistry",

@@ -67,6 +67,7 @@ class Housekeeping(Protocol):
 
         Jobs are over when they are final; one that the statistics have not added up yet stays. Files are
         over when they are deleted, and are removed by the age of their announcement. The oldest go first.
+        What was added up stays, and the Idempotency-Keys of removed jobs are free again.
         """
 
     @abstractmethod
