@@ -1,5 +1,7 @@
 """The in-memory adapters, held to the contracts."""
 
+from collections.abc import Callable
+
 import pytest
 
 from photochanger.adapters.memory import (
@@ -135,8 +137,12 @@ class TestMemorySettings(SettingsRepositoryContract):
 
 class TestMemoryMediaStore(MediaStoreContract):
     @pytest.fixture
-    def store(self) -> MediaStore:
+    def store(self) -> MemoryMediaStore:
         return MemoryMediaStore()
+
+    @pytest.fixture
+    def get_stuck(self, store: MemoryMediaStore) -> Callable[[str], None]:
+        return store.stuck.add
 
     @pytest.fixture
     def full_store(self) -> MediaStore:

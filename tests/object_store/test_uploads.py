@@ -257,5 +257,5 @@ async def test_what_a_killed_upload_in_parts_leaves_is_listed_and_deleted(
     assert s3_server.names(bucket) == [f"{PREFIX}/{a_key()}.part"]
     assert await is_absent(store, a_key())
     assert await listed(store) == [a_key()]
-    await store.delete(a_key())
+    await store.delete([a_key()])
     assert s3_server.names(bucket) == []

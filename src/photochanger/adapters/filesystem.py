@@ -16,11 +16,13 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from photochanger.application.ports.storage import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
@@ -34,6 +36,8 @@ _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_T = TypeVar("_T")
 
 _KEY = re.compile(r"([a-z]+(?:_[a-z]+)*)/([0-9a-f]{2})/(\2[0-9a-f]{30})")
 
@@ -146,39 +150,56 @@ class FilesystemMediaStore(MediaStore):
             with suppress(OSError):  # bytes that find no room at the end are not wanted any more
                 file.close()
 
-    async def delete(self, key: str) -> None:
-        """Delete the file and its unfinished part, if there are any; see the port."""
-        path, name = self._split(key)
-        with _translated(), suppress(FileNotFoundError):
-            folder = self._open_folder(path)
-            try:
-                _withdraw(folder, name)
-            finally:
-                os.close(folder)
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete the files and their unfinished parts, if there are any; see the port."""
+        names_in: defaultdict[Path, list[str]] = defaultdict(list)
+        for key in keys:
+            path, name = self._split(key)
+            names_in[path].append(name)
+        return await self._in_thread(partial(self._delete, names_in))
 
-    async def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial; see the port."""
-        for kind in await self._in_thread(Path()):
-            for shard in await self._in_thread(Path(kind)):
-                names = await self._in_thread(Path(kind, shard), files=True)
-                for name in {name.removesuffix(_PART) for name in names}:
-                    if _KEY.fullmatch(key := f"{kind}/{shard}/{name}"):
-                        yield key
+    def _delete(self, names_in: Mapping[Path, Sequence[str]]) -> Collection[str]:
+        clear: set[str] = set()
+        with _reached():
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for path, names in names_in.items():
+                with suppress(OSError):  # what is wrong with one folder does not keep the files of others
+                    clear.update(f"{path}/{name}" for name in _delete_from(root, path, names))
+        finally:
+            os.close(root)
+        return clear
+
+    async def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, that comes after `after`; see the port."""
+        for kind in await self._in_thread(partial(self._folders_in, "", after)):
+            for shard in await self._in_thread(partial(self._folders_in, kind, after)):
+                for key in await self._in_thread(partial(self._keys_in, shard, after)):
+                    yield key
+
+    def _folders_in(self, folder: str, after: str) -> Sequence[str]:
+        """Return the paths, with a slash at the end, of the folders that may hold keys after `after`."""
+        paths = [f"{folder}{name}/" for name in self._listed(folder, folders=True)]
+        return sorted(path for path in paths if after[: len(path)] <= path)
+
+    def _keys_in(self, shard: str, after: str) -> Sequence[str]:
+        names = {name.removesuffix(_PART) for name in self._listed(shard)}
+        return sorted(key for name in names if _KEY.fullmatch(key := f"{shard}{name}") and key > after)
 
     async def ping(self) -> None:
         """Write a few bytes where files in work are; see the port."""
         with self.scratch() as file, _translated():
             os.write(file.fileno(), b"ready")
 
-    async def _in_thread(self, path: Path, *, files: bool = False) -> list[str]:
-        return await asyncio.wrap_future(self._threads.submit(self._listed, path, files=files))
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.wrap_future(self._threads.submit(call))
 
-    def _listed(self, path: Path, *, files: bool) -> list[str]:
-        with _translated(), os.scandir(self._root / path) as entries:
+    def _listed(self, folder: str, *, folders: bool = False) -> Sequence[str]:
+        with _reached(), os.scandir(self._root / folder) as entries:
             return [
                 entry.name
                 for entry in entries
-                if (entry.is_file if files else entry.is_dir)(follow_symlinks=False)
+                if (entry.is_dir if folders else entry.is_file)(follow_symlinks=False)
             ]
 
     def _split(self, key: str) -> tuple[Path, str]:
@@ -188,11 +209,7 @@ class FilesystemMediaStore(MediaStore):
 
     def _open_folder(self, path: Path) -> int:
         with _opened_folder(self._root) as root:
-            parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
-        try:
-            return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
-        finally:
-            os.close(parent)
+            return _open_below(root, path)
 
 
 class _Writer(MediaWriter):
@@ -293,6 +310,38 @@ def _withdraw(folder: int, name: str) -> None:
             os.unlink(each, dir_fd=folder)
 
 
+def _delete_from(root: int, path: Path, names: Sequence[str]) -> Sequence[str]:
+    """Delete files of one folder, and return the names of which durably nothing is left."""
+    try:
+        folder = _open_below(root, path)
+    except FileNotFoundError:
+        return names
+    try:
+        clear = [name for name in names if _is_withdrawn(folder, name)]
+        # Without this a file could be back after a power failure, when its row says that it is deleted. It is
+        # done also where nothing was found: who deleted it may have been killed before this.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return clear
+
+
+def _is_withdrawn(folder: int, name: str) -> bool:
+    try:
+        _withdraw(folder, name)
+    except OSError:
+        return False
+    return True
+
+
+def _open_below(root: int, path: Path) -> int:
+    parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+    try:
+        return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
 def _open_regular(folder: int, name: str) -> int:
     # O_NONBLOCK: a FIFO in the folder must not make the process wait for its writer.
     try:
@@ -314,6 +363,15 @@ def _opened_folder(path: Path) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn whatever is wrong with a folder that was there into what the port promises."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable from error
 
 
 @contextmanager

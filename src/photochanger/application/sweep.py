@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
+from photochanger.domain.errors import StorageUnavailable
 
 BATCH = 100
 
@@ -39,11 +40,18 @@ class Sweep:
         return count
 
     async def delete_files(self) -> int:
-        """Delete what is condemned or expired; return how many files."""
-        count = 0
+        """Delete what is condemned or expired; return how many files.
+
+        A file that cannot be deleted keeps no other. Raises `StorageUnavailable` at the end where there
+        was one.
+        """
+        count = undeleted = 0
         while doomed := await self._registry.doomed(limit=BATCH):
-            for media in doomed:
-                await self._store.delete(media.key)
-            await self._registry.confirm_deleted([media.media_id for media in doomed])
-            count += len(doomed)
+            clear = await self._store.delete([media.key for media in doomed])
+            deleted = [media.media_id for media in doomed if media.key in clear]
+            await self._registry.confirm_deleted(deleted)
+            count += len(deleted)
+            undeleted += len(doomed) - len(deleted)
+        if undeleted:
+            raise StorageUnavailable(f"Files that could not be deleted: {undeleted}")
         return count

@@ -19,6 +19,7 @@ from photochanger.domain.errors import (
     JobNotFound,
     ResultExpired,
     ResultNotFound,
+    StorageUnavailable,
 )
 from photochanger.domain.job import JobState
 from photochanger.domain.media import MediaKind
@@ -232,6 +233,26 @@ class TestSweep:
         clock.advance(timedelta(seconds=58))
 
         assert (await house.sweep()).deleted_files == 1
+        assert house.living_rows() == []
+
+    async def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_told_of(self) -> None:
+        clock = ManualClock()
+        house = House(clock)
+        await house.set_up()
+        for _ in range(3):
+            await house.submit()
+        clock.advance(timedelta(seconds=48))
+        await house.sweep.expire_jobs()
+        stuck = await anext(house.storage.files.keys())
+        house.storage.files.stuck.add(stuck)
+
+        with pytest.raises(StorageUnavailable, match="could not be deleted: 1"):
+            await house.sweep.delete_files()
+
+        assert [key async for key in house.storage.files.keys()] == [stuck]  # noqa: SIM118 - not a mapping
+        house.storage.files.stuck.clear()
+        clock.advance(timedelta(seconds=31))
+        assert await house.sweep.delete_files() == 1
         assert house.living_rows() == []
 
     async def test_a_sweep_with_nothing_to_do_does_nothing(self, house: House) -> None:

@@ -431,12 +431,22 @@ class MediaStore(Protocol):
         """
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Delete the file and whatever a writer that died left of it; harmless where there is nothing."""
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete these files, and whatever a writer that died left of them; return the keys that are clear.
+
+        Those are the keys of which nothing is left, durably; a key that had nothing is one of them. One that
+        is missing from the answer may still have its file; the call has tried all others.
+        Raises `StorageUnavailable` where the store as a whole cannot be reached; nothing is known then.
+        """
 
     @abstractmethod
-    def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial, in no particular order."""
+    def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, that comes after `after`.
+
+        They come in ascending order of their code points, each once, with bounded memory. A file that is
+        written or deleted meanwhile may be among them or not. Raises `StorageUnavailable` where the store
+        cannot be reached: then it is not known what there is.
+        """
 
     @abstractmethod
     async def ping(self) -> None:
