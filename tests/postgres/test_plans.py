@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from photochanger.adapters.postgres import (
     audit,
     history,
+    housekeeping,
     job_statements,
     media,
     statistics,
@@ -118,6 +119,9 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (media._PEEK, {"media_id": "a" * 32}, "media_object_pkey"),
     (media._FETCHED, {"media_ids": ["a" * 32]}, "media_object_pkey"),
     (media._OFFER, described(an_image()), "media_object_pkey"),
+    (media._LIVING, {"after": "result/" + "a" * 32, "limit": 500}, "media_living_by_key"),
+    (media._FIND, {"media_ids": ["a" * 32]}, "media_object_pkey"),
+    (media._CONFIRM, {"media_ids": ["a" * 32]}, "media_object_pkey"),
     (templates._FIND, {"template_ids": ["a" * 32]}, "template_pkey"),
     (
         templates._ADD,
@@ -186,6 +190,14 @@ def test_a_plan_made_on_empty_tables_is_good_for_full_ones(
     plan = "\n".join(line for (line,) in rows)
     assert index in plan
     assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("index", ["job_final_by_created", "media_deleted_by_created", "job_pkey"])
+def test_forgetting_walks_the_oldest(connection: psycopg.Connection, index: str) -> None:
+    plan = _plan(connection, housekeeping._FORGET, {"history": timedelta(days=30), "limit": 100})
+    assert index in plan
+    assert "Seq Scan on job " not in plan
+    assert "Seq Scan on media_object" not in plan
 
 
 def test_the_queues_indexes_hold_the_queue_only(connection: psycopg.Connection) -> None:

@@ -189,6 +189,15 @@ def parse_media_id(text: str) -> MediaId | None:
     return MediaId(text) if _ID.fullmatch(text) else None
 
 
+def parse_media_key(key: str) -> tuple[MediaKind, MediaId] | None:
+    """Return the kind and the id that a key of `media_key` is made from, or None for any other key."""
+    kind, _, rest = key.partition("/")
+    media_id = parse_media_id(rest[3:])
+    if media_id is None or kind not in set(MediaKind) or key != media_key(MediaKind(kind), media_id):
+        return None
+    return MediaKind(kind), media_id
+
+
 def media_key(kind: MediaKind, media_id: MediaId) -> str:
     """Return the key of a file in the media store, made from the kind and an id of ours alone.
 

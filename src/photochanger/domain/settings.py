@@ -21,6 +21,7 @@ MAX_UPLOAD_MB_CEILING: Final = 2048
 MIN_HISTORY_DAYS: Final = 8
 """Longer than any result lives."""
 MAX_HISTORY_DAYS: Final = 3650
+DEFAULT_HISTORY_DAYS: Final = 30
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
 BYTES_PER_MB: Final = 1_000_000
@@ -73,7 +74,7 @@ class CleanupSettings:
 
     enabled: bool = True
     interval_sec: int = 15
-    history_days: int = 30
+    history_days: int = DEFAULT_HISTORY_DAYS
 
     @property
     def history(self) -> timedelta:

@@ -17,6 +17,7 @@ from photochanger.adapters.jwt_tokens import JwtAccessTokens
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
+from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
@@ -41,6 +42,7 @@ from photochanger.application.administer_jobs import CancelJob, CleanSlot
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.check_slot import CheckSlot
+from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.edit_accounts import EditAccounts
 from photochanger.application.edit_settings import EditSettings
@@ -52,6 +54,7 @@ from photochanger.application.ports import (
     AccessTokens,
     AccountRepository,
     AuditLog,
+    Housekeeping,
     ImageEditor,
     ImageProvider,
     JobHistory,
@@ -79,6 +82,7 @@ from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.templates import Templates
 from photochanger.application.try_slot import TrySlot
+from photochanger.application.verify import Verify
 from photochanger.application.worker import Worker
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.operation import ProviderCatalogue
@@ -202,6 +206,9 @@ class Container(containers.DeclarativeContainer):
     statistics: providers.Provider[Statistics] = _port(
         Statistics, providers.Singleton(PostgresStatistics, pool), tracing, metrics
     )
+    housekeeping: providers.Provider[Housekeeping] = _port(
+        Housekeeping, providers.Singleton(PostgresHousekeeping, pool), tracing, metrics
+    )
     accounts: providers.Provider[AccountRepository] = _port(
         AccountRepository, credentials_file, tracing, metrics
     )
@@ -250,7 +257,19 @@ class Container(containers.DeclarativeContainer):
         ProviderLinks, registry=registry, store=store, base_url=public_base_url
     )
     open_link = providers.Singleton(OpenLink, registry=registry, store=store)
-    sweep = providers.Singleton(Sweep, jobs=jobs, registry=registry, store=store)
+    compare_media = providers.Singleton(CompareMedia, registry=registry, store=store)
+    sweep = providers.Singleton(
+        Sweep,
+        jobs=jobs,
+        registry=registry,
+        store=store,
+        housekeeping=housekeeping,
+        compare=compare_media,
+        clock=clock,
+    )
+    verify = providers.Singleton(
+        Verify, registry=registry, store=store, housekeeping=housekeeping, compare=compare_media
+    )
     call_providers = providers.Singleton(
         CallProviders,
         providers=image_providers,

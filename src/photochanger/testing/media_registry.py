@@ -13,7 +13,6 @@ from photochanger.testing.harness import (
     MINUTE,
     SECOND,
     Records,
-    RecordsContract,
     a_completed_job,
     a_pending_job,
     an_image,
@@ -22,6 +21,7 @@ from photochanger.testing.harness import (
     new_id,
     present,
 )
+from photochanger.testing.media_machine import MediaMachineContract
 
 
 def _new_ids(count: int) -> list[MediaId]:
@@ -60,7 +60,7 @@ async def _fetched(records: Records, media_id: MediaId) -> MediaReading:
     return reading
 
 
-class MediaRegistryContract(RecordsContract):
+class MediaRegistryContract(MediaMachineContract):
     """Every sentence of `MediaRegistry`; override the fixture `records`."""
 
     async def test_get_returns_none_where_there_is_no_row(self, records: Records) -> None:

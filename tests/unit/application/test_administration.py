@@ -244,7 +244,7 @@ class TestTemplates:
         slot = await office.storage.slots.get(SLOT)
         assert (slot.configuration.call.template_media, slot.version) == ((), 3)
         assert (await office.last_entry()).action is AuditAction.TEMPLATE_REMOVED
-        await office.sweep.delete_files()
+        await office.sweep()
         assert await office.files() == []
 
     async def test_a_template_that_is_not_there_is_not_found(self, office: Office) -> None:

@@ -19,7 +19,6 @@ from photochanger.domain.errors import (
     JobNotFound,
     ResultExpired,
     ResultNotFound,
-    StorageUnavailable,
 )
 from photochanger.domain.job import JobState
 from photochanger.domain.media import MediaKind
@@ -202,62 +201,6 @@ class TestResults:
             await house.open_result(job_id)
         with pytest.raises(JobNotFound):
             await house.read_job(job_id)
-
-
-class TestSweep:
-    """Ending and deleting what nobody else does."""
-
-    async def test_overdue_jobs_are_ended_whoever_waits_for_them(self) -> None:
-        clock = ManualClock()
-        house = House(clock)
-        await house.set_up()
-        pending = await house.submit()
-        clock.advance(timedelta(seconds=48))
-
-        swept = await house.sweep()
-
-        assert (swept.expired_jobs, swept.deleted_files) == (1, 1)
-        assert (await house.state_of(pending)).job.state is JobState.FAILED_TIMEOUT
-        assert await house.files() == []
-
-    async def test_an_upload_that_was_cut_off_is_swept_after_its_deadline(self) -> None:
-        clock = ManualClock()
-        house = House(clock)
-        await house.set_up()
-        admission = await house.submit_photo.admit(SLOT, arrived_at=clock.monotonic())
-        receiving = house.submit_photo.receive(admission)
-        upload = await receiving.__aenter__()
-        await upload.write(b"image: half")
-        assert (await house.sweep()).deleted_files == 0
-
-        clock.advance(timedelta(seconds=58))
-
-        assert (await house.sweep()).deleted_files == 1
-        assert house.living_rows() == []
-
-    async def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_told_of(self) -> None:
-        clock = ManualClock()
-        house = House(clock)
-        await house.set_up()
-        for _ in range(3):
-            await house.submit()
-        clock.advance(timedelta(seconds=48))
-        await house.sweep.expire_jobs()
-        stuck = await anext(house.storage.files.keys())
-        house.storage.files.stuck.add(stuck)
-
-        with pytest.raises(StorageUnavailable, match="could not be deleted: 1"):
-            await house.sweep.delete_files()
-
-        assert [key async for key in house.storage.files.keys()] == [stuck]  # noqa: SIM118 - not a mapping
-        house.storage.files.stuck.clear()
-        clock.advance(timedelta(seconds=31))
-        assert await house.sweep.delete_files() == 1
-        assert house.living_rows() == []
-
-    async def test_a_sweep_with_nothing_to_do_does_nothing(self, house: House) -> None:
-        swept = await house.sweep()
-        assert (swept.expired_jobs, swept.deleted_files) == (0, 0)
 
 
 @asynccontextmanager

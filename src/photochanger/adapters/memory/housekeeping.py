@@ -12,6 +12,7 @@ from photochanger.domain.consistency import FILE_OVERDUE_AFTER, JOB_OVERDUE_AFTE
 from photochanger.domain.job import Job, JobId
 from photochanger.domain.media import MediaEvent, MediaId, MediaKind, MediaObject, MediaState, states_before
 from photochanger.domain.retention import has_passed
+from photochanger.domain.statistics import EPOCH
 
 
 class MemoryHousekeeping(Housekeeping):
@@ -20,7 +21,7 @@ class MemoryHousekeeping(Housekeeping):
     def __init__(self, records: MemoryRecords) -> None:
         self._records = records
         self._holder: str | None = None
-        self._lease_expires_at = records.clock.now()
+        self._lease_expires_at = EPOCH
         self._swept_at: datetime | None = None
         self._compared_at: datetime | None = None
 

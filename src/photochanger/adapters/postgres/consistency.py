@@ -1,9 +1,9 @@
 """What may not be, as statements: each returns the subjects of which it is so nevertheless."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, LiteralString
 
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composed, Literal
 
 from photochanger.adapters.postgres.transitions import UNFINISHED
 from photochanger.domain.consistency import Code
@@ -17,11 +17,11 @@ _WORDS: Final = {
 }
 
 
-def _check(statement: str) -> Composable:
+def _check(statement: LiteralString) -> Composed:
     return SQL(statement + " LIMIT %(limit)s").format(**_WORDS)
 
 
-CHECKS: Final[Mapping[Code, Composable]] = {
+CHECKS: Final[Mapping[Code, Composed]] = {
     Code.JOB_OVERDUE: _check("""
         SELECT job_id AS subject FROM job
         WHERE {unfinished} AND deadline <= clock_timestamp() - %(job_overdue_after)s

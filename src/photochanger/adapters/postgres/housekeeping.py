@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from psycopg.rows import DictRow
-from psycopg.sql import SQL, Composable, Literal
+from psycopg.sql import SQL, Composable, Composed, Literal
 
 from photochanger.adapters.postgres.consistency import CHECKS
 from photochanger.adapters.postgres.errors import translate_errors
@@ -143,7 +143,7 @@ class PostgresHousekeeping(Housekeeping):
         ]
 
     async def _patiently(
-        self, *statements: Composable, parameters: Mapping[str, Any]
+        self, *statements: Composed | SQL, parameters: Mapping[str, Any]
     ) -> Sequence[Sequence[DictRow]]:
         """Run statements that look at everything, as of one moment and at their leisure."""
         with translate_errors():

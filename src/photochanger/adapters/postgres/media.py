@@ -127,9 +127,9 @@ _CONFIRM: Final = (
 _LIVING: Final = (
     SQL("""
     SELECT {columns} FROM media_object
-    WHERE state <> {deleted} AND (kind, media_id) > (%(kind)s, %(media_id)s)
-    ORDER BY kind, media_id LIMIT %(limit)s""")
-    .format(columns=_COLUMNS, **_STATES)
+    WHERE state <> {deleted} AND {order} > %(after)s
+    ORDER BY {order} LIMIT %(limit)s""")
+    .format(columns=_COLUMNS, order=SQL("(kind || '/' || media_id)"), **_STATES)
     .as_bytes()
 )
 
@@ -253,7 +253,7 @@ class PostgresMediaRegistry(MediaRegistry):
     async def living(self, *, limit: int, after: str = "") -> Sequence[MediaObject]:
         """Return up to `limit` files that are not deleted, in the order of their keys."""
         kind, _, rest = after.partition("/")
-        parameters = {"kind": kind, "media_id": rest.partition("/")[2], "limit": limit}
+        parameters = {"after": f"{kind}/{rest.partition('/')[2]}" if rest else after, "limit": limit}
         rows = await fetch_all(self._pool, _LIVING, parameters, repeatable=True)
         return [msgspec.convert(row, MediaObject) for row in rows]
 

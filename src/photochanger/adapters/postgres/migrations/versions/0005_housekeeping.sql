@@ -12,8 +12,9 @@ CREATE TABLE sweeper (
 
 INSERT INTO sweeper DEFAULT VALUES;
 
--- The order of the files' keys, for the comparison with the media store.
-CREATE INDEX media_living_by_key ON media_object (kind, media_id) WHERE state <> 'deleted';
+-- The order of the files' keys, for the comparison with the media store; as an expression, so that no
+-- statement takes it for an index of ids.
+CREATE INDEX media_living_by_key ON media_object ((kind || '/' || media_id)) WHERE state <> 'deleted';
 
 -- Tombstones, by the time from which their age counts.
 CREATE INDEX media_deleted_by_created ON media_object (created_at) WHERE state = 'deleted';
