@@ -103,3 +103,12 @@ def media_key(kind: MediaKind, media_id: MediaId) -> str:
     if not _ID.fullmatch(media_id):
         raise ValueError("not a media id")
     return f"{kind.value}/{media_id[:2]}/{media_id}"
+
+
+_KEY = re.compile(rf"({'|'.join(MediaKind)})/([0-9a-f]{{2}})/(\2[0-9a-f]{{30}})")
+
+
+def parse_media_key(key: str) -> tuple[MediaKind, MediaId] | None:
+    """Return what `media_key` has made `key` of, or None where it is not the key of a media file."""
+    match = _KEY.fullmatch(key)
+    return (MediaKind(match[1]), MediaId(match[3])) if match else None

@@ -4,6 +4,7 @@ from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
+from photochanger.adapters.memory.installation import MemoryInstallation
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
@@ -37,4 +38,5 @@ class MemoryStorage:
         self.statistics = MemoryStatistics(self.records)
         self.sessions = MemorySessionRepository(self.records)
         self.throttle = MemoryLoginThrottle(self.records)
+        self.installation = MemoryInstallation()
         self.files = MemoryMediaStore()

@@ -31,6 +31,7 @@ from photochanger.application.ports.providers import (
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
     EndedResults,
+    Installation,
     JobReading,
     JobRepository,
     JobSubmission,
@@ -56,6 +57,7 @@ __all__ = [
     "FinishedImage",
     "ImageEditor",
     "ImageProvider",
+    "Installation",
     "JobCursor",
     "JobFilter",
     "JobHistory",
