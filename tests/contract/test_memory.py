@@ -16,6 +16,7 @@ from photochanger.application.ports import (
     AccountRepository,
     AuditFilter,
     Clock,
+    Installation,
     MediaStore,
     PasswordHasher,
     Signals,
@@ -29,6 +30,7 @@ from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.housekeeping import HousekeepingContract
+from photochanger.testing.installation import InstallationContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -133,6 +135,16 @@ class TestMemorySettings(SettingsRepositoryContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records
+
+
+class TestMemoryInstallation(InstallationContract):
+    @pytest.fixture
+    def installation(self) -> Installation:
+        return MemoryStorage().installation
+
+    @pytest.fixture
+    def another_installation(self) -> Installation:
+        return MemoryStorage().installation
 
 
 class TestMemoryMediaStore(MediaStoreContract):

@@ -189,15 +189,6 @@ def parse_media_id(text: str) -> MediaId | None:
     return MediaId(text) if _ID.fullmatch(text) else None
 
 
-def parse_media_key(key: str) -> tuple[MediaKind, MediaId] | None:
-    """Return the kind and the id that a key of `media_key` is made from, or None for any other key."""
-    kind, _, rest = key.partition("/")
-    media_id = parse_media_id(rest[3:])
-    if media_id is None or kind not in set(MediaKind) or key != media_key(MediaKind(kind), media_id):
-        return None
-    return MediaKind(kind), media_id
-
-
 def media_key(kind: MediaKind, media_id: MediaId) -> str:
     """Return the key of a file in the media store, made from the kind and an id of ours alone.
 
@@ -206,3 +197,12 @@ def media_key(kind: MediaKind, media_id: MediaId) -> str:
     if not _ID.fullmatch(media_id):
         raise ValueError("not a media id")
     return f"{kind.value}/{media_id[:2]}/{media_id}"
+
+
+_KEY = re.compile(rf"({'|'.join(MediaKind)})/([0-9a-f]{{2}})/(\2[0-9a-f]{{30}})")
+
+
+def parse_media_key(key: str) -> tuple[MediaKind, MediaId] | None:
+    """Return what `media_key` has made `key` of, or None where it is not the key of a media file."""
+    match = _KEY.fullmatch(key)
+    return (MediaKind(match[1]), MediaId(match[3])) if match else None

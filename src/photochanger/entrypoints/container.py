@@ -18,6 +18,7 @@ from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
+from photochanger.adapters.postgres.installation import PostgresInstallation
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
@@ -50,6 +51,7 @@ from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.login import LogIn
+from photochanger.application.media_ownership import CheckMediaOwner
 from photochanger.application.ports import (
     AccessTokens,
     AccountRepository,
@@ -57,6 +59,7 @@ from photochanger.application.ports import (
     Housekeeping,
     ImageEditor,
     ImageProvider,
+    Installation,
     JobHistory,
     JobRepository,
     LoginThrottle,
@@ -187,6 +190,9 @@ class Container(containers.DeclarativeContainer):
     templates: providers.Provider[TemplateRepository] = _port(
         TemplateRepository, providers.Singleton(PostgresTemplateRepository, pool), tracing, metrics
     )
+    installation: providers.Provider[Installation] = _port(
+        Installation, providers.Singleton(PostgresInstallation, pool), tracing, metrics
+    )
     usage: providers.Provider[ProviderUsage] = _port(
         ProviderUsage, providers.Singleton(PostgresProviderUsage, pool), tracing, metrics
     )
@@ -223,6 +229,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(_place_of_media, environment), folder=media_folder, bucket=media_bucket
     )
     store: providers.Provider[MediaStore] = _port(MediaStore, media_store, tracing, metrics)
+    check_media_owner = providers.Singleton(CheckMediaOwner, installation=installation, store=store)
     images: providers.Provider[ImageEditor] = _port(
         ImageEditor,
         providers.Singleton(PillowImageEditor, scratch=media_folder.provided.scratch),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from photochanger.domain import errors
 from photochanger.domain.errors import InvalidImage, ValidationFailed
 from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType, image_type_of
-from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id
+from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id, parse_media_key
 from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.domain.retention import has_passed, result_expires_at, time_left
 from photochanger.domain.settings import LimitSettings, Settings, password_problems, validate_settings
@@ -77,6 +77,34 @@ def test_a_media_key_is_made_of_our_own_id() -> None:
 def test_no_key_is_made_of_anything_else(text: str) -> None:
     with pytest.raises(ValueError, match="not a media id"):
         media_key(MediaKind.PAYLOAD, MediaId(text + "/"))
+
+
+@pytest.mark.parametrize("kind", MediaKind)
+def test_a_media_key_says_what_it_was_made_of(kind: MediaKind) -> None:
+    media_id = MediaId("0123456789abcdef" * 2)
+    assert parse_media_key(media_key(kind, media_id)) == (kind, media_id)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "result",
+        "result/ab",
+        f"result/ac/{'ab' * 16}",
+        f"result/ab/{'ab' * 15}",
+        f"result/ab/{'ab' * 16}.part",
+        f"result/ab/{'ab' * 16}\n",
+        f"/result/ab/{'ab' * 16}",
+        f"results/ab/{'ab' * 16}",
+        f"Result/ab/{'ab' * 16}",
+        f"provider/ab/{'ab' * 16}",
+        f"installation/00/{'0' * 32}",
+        "result/\u0660\u0660/" + "\u0660" * 32,
+    ],
+)
+def test_what_is_not_a_media_key_says_nothing(key: str) -> None:
+    assert parse_media_key(key) is None
 
 
 @pytest.mark.parametrize("text", ["", "A" * 32, "a" * 31, "a" * 33, "a" * 32 + "\n", "../" + "a" * 29])

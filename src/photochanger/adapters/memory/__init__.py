@@ -9,6 +9,7 @@ from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
 from photochanger.adapters.memory.housekeeping import MemoryHousekeeping
+from photochanger.adapters.memory.installation import MemoryInstallation
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryAccountRepository",
     "MemoryAuditLog",
     "MemoryHousekeeping",
+    "MemoryInstallation",
     "MemoryJobHistory",
     "MemoryJobRepository",
     "MemoryLoginThrottle",

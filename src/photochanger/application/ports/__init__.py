@@ -32,6 +32,7 @@ from photochanger.application.ports.providers import (
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
     EndedResults,
+    Installation,
     JobReading,
     JobRepository,
     JobSubmission,
@@ -60,6 +61,7 @@ __all__ = [
     "Housekeeping",
     "ImageEditor",
     "ImageProvider",
+    "Installation",
     "JobCursor",
     "JobFilter",
     "JobHistory",

@@ -376,6 +376,17 @@ class SettingsRepository(Protocol):
         """
 
 
+class Installation(Protocol):
+    """The records as a whole, which have a name of their own."""
+
+    @abstractmethod
+    async def get_id(self) -> str:
+        """Return 32 hexadecimal digits that were made with the records and stay for as long as they do.
+
+        Records that are made independently have another id; a copy of the records has the same.
+        """
+
+
 class MediaWriter(Protocol):
     """A file being written. Until `commit` it is not there for anyone else."""
 
