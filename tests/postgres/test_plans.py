@@ -95,6 +95,7 @@ _FINALIZE = {
     "result": "{}",
     **stored_images([an_image(), an_image()]),
 }
+_END_RESULTS = {"slot_id": "slot-002", "limit": 9, "is_first": True, **_ENTRY}
 _YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 _DAY = Period(start=_YESTERDAY, end=_YESTERDAY + timedelta(days=1), bucket=HOUR)
 _FAILED = FINAL_STATES - {JobState.COMPLETED}
@@ -144,9 +145,17 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "media_object_pkey"),
     (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "job_pending_by_seq"),
     (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "media_object_pkey"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_result_by_slot"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_pkey"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "media_object_pkey"),
+    (
+        job_statements.END_RESULTS,
+        {"slot_id": "slot-002", "limit": 9, "is_first": True, **_ENTRY},
+        "job_result_by_slot",
+    ),
+    (job_statements.END_RESULTS, _END_RESULTS, "job_pkey"),
+    (
+        job_statements.END_RESULTS,
+        {"slot_id": "slot-002", "limit": 9, "is_first": True, **_ENTRY},
+        "media_object_pkey",
+    ),
     (audit._page([]), {"limit": 50}, "audit_event_pkey"),
     (audit._page(["before"]), {"limit": 50, "before": 1_000}, "audit_event_pkey"),
     (audit._page(["action"]), {"limit": 50, "action": "slot_changed"}, "audit_event_by_action"),

@@ -228,7 +228,7 @@ END_RESULTS: Final = (
         SELECT seq FROM job
         WHERE slot_id = %(slot_id)s AND result IS NOT NULL AND result_expires_at > statement_timestamp()
             AND finalized_at > statement_timestamp() - {longest}
-        ORDER BY finalized_at, job_id FOR UPDATE
+        ORDER BY finalized_at, job_id LIMIT %(limit)s FOR UPDATE
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
     ), ended AS (
@@ -242,13 +242,14 @@ END_RESULTS: Final = (
     ), {condemn}, {audited}
     SELECT
         (SELECT count(*) FROM ended) AS results,
-        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes""")
+        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes,
+        (SELECT jobs FROM moment) AS looked_at""")
     .format(
         longest=Literal(timedelta(hours=MAX_RETENTION_HOURS)),
         condemn=condemn(SQL("SELECT media_id FROM picture")),
-        audited=audited(SQL("(SELECT) AS once")),
+        audited=audited(SQL("(SELECT WHERE %(is_first)s) AS once")),
     )
     .as_bytes()
 )
-"""No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
+"""Ends some of the results, the oldest; the entry is written with the first of them. No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
 locked; and jobs are picked by their numbers, because a join with them may read the whole table."""

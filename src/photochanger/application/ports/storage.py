@@ -180,8 +180,9 @@ class JobRepository(Protocol):
     async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> "EndedResults":
         """End the time to live of every result of the slot now, and add `entry`; jobs stay as they are.
 
-        The results and their previews are condemned, and `retention` becomes what it has been: from this
-        instant `result_expires_at` has come.
+        Very many may be ended some thousands at a time, the oldest first and with them the entry: whoever
+        dies in between has ended some. The results and their previews are condemned, and `retention`
+        becomes what it has been: from this instant `result_expires_at` has come.
         """
 
 
