@@ -251,5 +251,6 @@ END_RESULTS: Final = (
     )
     .as_bytes()
 )
-"""Ends some of the results, the oldest; the entry is written with the first of them. No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
-locked; and jobs are picked by their numbers, because a join with them may read the whole table."""
+"""Ends some of the results, the oldest; the entry is written with the first of them. No result that ended
+longer ago than results can live is looked at. The clock is read when all jobs are locked; and jobs are picked
+by their numbers, because a join with them may read the whole table."""
