@@ -93,11 +93,22 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
 
 @contextmanager
 def running(
-    data_dir: Path, port: int, *, workers: int = 8, variables: Mapping[str, str] | None = None
+    data_dir: Path,
+    port: int,
+    *,
+    workers: int = 8,
+    variables: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[ServeProcess]:
-    """Run the server on its core during the context."""
+    """Run the server on its core during the context; `prefix` goes before its command."""
     server = ServeProcess(
-        data_dir, port, "--workers", str(workers), variables=variables, prefix=pinned(SERVER_CORE)
+        data_dir,
+        port,
+        "--workers",
+        str(workers),
+        log_path=data_dir / f"serve-{port}.log",
+        variables=variables,
+        prefix=[*pinned(SERVER_CORE), *prefix],
     )
     try:
         server.wait_until_ready()
