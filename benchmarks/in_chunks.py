@@ -6,7 +6,9 @@ Used as the beginning of a command: `python -m benchmarks.in_chunks python -m ph
 import sys
 
 from photochanger.entrypoints.cli import main
+from photochanger.entrypoints.http.server import GuardedProtocol
 
 if __name__ == "__main__":
     sys.argv = sys.argv[sys.argv.index("photochanger") :]
+    GuardedProtocol.sends_files = False
     main()

@@ -6,7 +6,7 @@ Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from photochanger.domain.errors import Unavailable
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
 from photochanger.entrypoints.http.arrival import ARRIVED_AT
+from photochanger.entrypoints.http.sending import HAS_SENDFILE, Sending
+from photochanger.entrypoints.http.streaming import ZERO_COPY_SEND
 
 BACKLOG = 2048
 GRACE_SEC = MAX_SYNC_RESPONSE_SEC + 5
@@ -35,6 +37,9 @@ class GuardedProtocol(HttpToolsProtocol):
     head_limit_bytes: ClassVar[int] = 64 * 1024
     write_timeout_sec: ClassVar[float] = 30.0
 
+    sends_files: ClassVar[bool] = True
+
+    _sending: Sending | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _in_head = False
@@ -48,6 +53,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm_head()
         self._disarm_write()
+        if self._sending is not None:
+            self._sending.stop()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -63,6 +70,52 @@ class GuardedProtocol(HttpToolsProtocol):
             # Not the loop's own time: that is as old as the loop's turn, and a deadline could come too early.
             self.cycle.scope.setdefault("state", {}).setdefault(ARRIVED_AT, time.monotonic())
             self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
+            if self._can_send_files:
+                self.cycle.scope["extensions"] = {ZERO_COPY_SEND: {}}
+                self.cycle.send = self._with_files(self.cycle)  # type: ignore[method-assign]
+
+    @property
+    def _can_send_files(self) -> bool:
+        return self.sends_files and HAS_SENDFILE and self.scheme == "http"  # TLS has to see every byte
+
+    def _with_files(self, cycle: RequestResponseCycle) -> Callable[[Any], Coroutine[Any, Any, None]]:
+        inner = cycle.send
+
+        async def send(message: Any) -> None:
+            if message["type"] == ZERO_COPY_SEND:
+                await self._send_file(cycle, message)
+            else:
+                await inner(message)
+
+        return send
+
+    async def _send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any]) -> None:
+        await self._all_written()
+        if cycle.disconnected:
+            return
+        count: int = message["count"]
+        if cycle.response_complete or count > cycle.expected_content_length:
+            raise RuntimeError("a file in the wrong place, or longer than Content-Length")
+        connection = self.transport.get_extra_info("socket").fileno()
+        self._sending = Sending(connection, message["file"].fileno(), message["offset"], count)
+        self._arm_write()
+        try:
+            cycle.disconnected = not await self._sending.run(self._arm_write)
+        except ConnectionError:  # the client has left, as the transport is about to notice too
+            cycle.disconnected = True
+            self.transport.abort()
+        finally:
+            self._sending = None
+            self._disarm_write()
+        cycle.expected_content_length -= count
+
+    async def _all_written(self) -> None:
+        """Wait until the transport has nothing left to write, or the client is gone."""
+        self.transport.set_write_buffer_limits(high=0)
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits()
 
     def data_received(self, data: bytes) -> None:
         self._arriving_bytes = len(data)
@@ -113,7 +166,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _write_expired(self) -> None:
         self._write_timer = None
-        if self.flow.write_paused or (self._is_idle and self.transport.get_write_buffer_size()):
+        is_unread = self._is_idle and self.transport.get_write_buffer_size()
+        if self._sending is not None or self.flow.write_paused or is_unread:
             self.transport.abort()  # close would wait until the client has read
 
     def _disarm_head(self) -> None:

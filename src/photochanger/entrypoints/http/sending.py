@@ -1,0 +1,86 @@
+"""Parts of files on their way from the disk to a client, inside the kernel (`sendfile`).
+
+Bytes go past the transport, through a descriptor of our own for its socket: an event loop refuses to watch a
+transport's own. That is in order while the transport has nothing left to write, and nobody else writes.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final
+
+TURN_BYTES: Final = 512 * 1024
+"""As much as one connection sends before the others have their turn. A disk that has to be waited for keeps
+the event loop for no longer than this takes."""
+
+HAS_SENDFILE: Final = hasattr(os, "sendfile")
+
+
+class FileTooShort(Exception):
+    """The file ended before what was announced had been sent."""
+
+
+class Sending:
+    """So many bytes of a file, from a position on, to a connected socket; used once.
+
+    `on_progress` is called whenever the client has made room. Errors of the socket and of the file are raised
+    as the system reports them (`OSError`).
+    """
+
+    def __init__(self, connection: int, file: int, start: int, count: int) -> None:
+        """Prepare to send; all descriptors stay the caller's."""
+        self._connection = os.dup(connection)
+        self._file = file
+        self._position = start
+        self._end = start + count
+        self._done: asyncio.Future[None] | None = None
+        self._on_progress: Callable[[], None] = lambda: None
+
+    async def run(self, on_progress: Callable[[], None]) -> bool:
+        """Send the bytes as fast as the client takes them; say whether all were sent, or it was stopped.
+
+        Raises `FileTooShort`.
+        """
+        self._on_progress = on_progress
+        try:
+            if not self._take_turn():
+                await self._take_turns()
+        finally:
+            os.close(self._connection)
+        return self._position == self._end
+
+    def stop(self) -> None:
+        """Send nothing more; `run` returns."""
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def _take_turns(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._done = loop.create_future()
+        loop.add_writer(self._connection, self._turn)
+        try:
+            await self._done
+        finally:
+            loop.remove_writer(self._connection)
+
+    def _turn(self) -> None:
+        if self._done is None or self._done.done():
+            return
+        try:
+            if self._take_turn():
+                self._done.set_result(None)
+        except Exception as error:  # noqa: BLE001 -- raised where it is waited for
+            self._done.set_exception(error)
+
+    def _take_turn(self) -> bool:
+        """Send what fits into one turn; say whether that was all."""
+        wanted = min(TURN_BYTES, self._end - self._position)
+        try:
+            sent = os.sendfile(self._connection, self._file, self._position, wanted) if wanted else 0
+        except BlockingIOError:
+            return False
+        if wanted and not sent:
+            raise FileTooShort
+        self._position += sent
+        self._on_progress()
+        return self._position == self._end
