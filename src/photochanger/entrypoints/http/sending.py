@@ -6,7 +6,7 @@ transport's own. That is in order while the transport has nothing left to write,
 
 import asyncio
 import os
-from collections.abc import Callable
+import time
 from typing import Final
 
 TURN_BYTES: Final = 512 * 1024
@@ -23,7 +23,7 @@ class FileTooShort(Exception):
 class Sending:
     """So many bytes of a file, from a position on, to a connected socket; used once.
 
-    `on_progress` is called whenever the client has made room. Errors of the socket and of the file are raised
+    `moved_at` is when it got on last, on the monotonic clock. Errors of the socket and of the file are raised
     as the system reports them (`OSError`).
     """
 
@@ -34,14 +34,13 @@ class Sending:
         self._position = start
         self._end = start + count
         self._done: asyncio.Future[None] | None = None
-        self._on_progress: Callable[[], None] = lambda: None
+        self.moved_at = time.monotonic()
 
-    async def run(self, on_progress: Callable[[], None]) -> bool:
+    async def run(self) -> bool:
         """Send the bytes as fast as the client takes them; say whether all were sent, or it was stopped.
 
         Raises `FileTooShort`.
         """
-        self._on_progress = on_progress
         try:
             if not self._take_turn():
                 await self._take_turns()
@@ -82,5 +81,5 @@ class Sending:
         if wanted and not sent:
             raise FileTooShort
         self._position += sent
-        self._on_progress()
+        self.moved_at = time.monotonic()
         return self._position == self._end

@@ -91,7 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     async def _send_file(self, cycle: RequestResponseCycle, message: Mapping[str, Any]) -> None:
         await self._all_written()
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():
+            cycle.disconnected = True
             return
         count: int = message["count"]
         if cycle.response_complete or count > cycle.expected_content_length:
@@ -100,7 +101,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._sending = Sending(connection, message["file"].fileno(), message["offset"], count)
         self._arm_write()
         try:
-            cycle.disconnected = not await self._sending.run(self._arm_write)
+            cycle.disconnected = not await self._sending.run()
         except ConnectionError:  # the client has left, as the transport is about to notice too
             cycle.disconnected = True
             self.transport.abort()
@@ -111,9 +112,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     async def _all_written(self) -> None:
         """Wait until the transport has nothing left to write, or the client is gone."""
-        self.transport.set_write_buffer_limits(high=0)
-        if self.flow.write_paused:
-            await self.flow.drain()
+        if self.transport.is_closing() or not self.transport.get_write_buffer_size():
+            return
+        self.transport.set_write_buffer_limits(high=0)  # have it tell when it is empty, not when it is low
+        await self.flow.drain()
         if not self.transport.is_closing():
             self.transport.set_write_buffer_limits()
 
@@ -166,9 +168,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _write_expired(self) -> None:
         self._write_timer = None
+        if self._sending is not None and (left := self._patience_left(self._sending)) > 0:
+            self._write_timer = self.loop.call_later(left, self._write_expired)
+            return
         is_unread = self._is_idle and self.transport.get_write_buffer_size()
         if self._sending is not None or self.flow.write_paused or is_unread:
             self.transport.abort()  # close would wait until the client has read
+
+    def _patience_left(self, sending: Sending) -> float:
+        return sending.moved_at + self.write_timeout_sec - time.monotonic()
 
     def _disarm_head(self) -> None:
         if self._head_timer is not None:
