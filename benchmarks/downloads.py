@@ -69,7 +69,9 @@ class Series:
 def run() -> str:
     """Measure, and return the figures as Markdown."""
     if not is_installed():
-        return "### Downloads\n\n**Not measured: there is no nginx here** (on Debian: `apt-get install nginx`)."
+        return (
+            "### Downloads\n\n**Not measured: there is no nginx here** (on Debian: `apt-get install nginx`)."
+        )
     keep_to_load_core()
     with installation() as data_dir:
         database = EmbeddedPostgres(data_dir)
@@ -141,9 +143,7 @@ def _measure(servers: Sequence[Server]) -> str:
 def _one(server: Server, case: _Case, series: Series) -> None:
     size, connections, look = case
     before = server.process.cpu_times()
-    drained = drain(
-        server.port, server.paths[size], connections=connections, seconds=SECONDS, look=look
-    )
+    drained = drain(server.port, server.paths[size], connections=connections, seconds=SECONDS, look=look)
     after = server.process.cpu_times()
     series.add(drained, after.user + after.system - before.user - before.system)
 
@@ -165,7 +165,15 @@ def _report(
             " / ".join(str(series.failed) for series in (nginx_, ours, chunks)),
         ]
 
-    header = ["file", "c", "nginx, MB/s", "sendfile, MB/s", "chunks, MB/s", "sendfile ÷ nginx", "chunks ÷ nginx"]
+    header = [
+        "file",
+        "c",
+        "nginx, MB/s",
+        "sendfile, MB/s",
+        "chunks, MB/s",
+        "sendfile ÷ nginx",
+        "chunks ÷ nginx",
+    ]
     header += ["CPU ms a file: nginx / sendfile / chunks", "failed"]
     memory = table(
         ["", *idle],

@@ -21,5 +21,5 @@ class Content:
         return self._store.read(self._key, start, stop)
 
     async def local(self) -> BinaryIO | None:
-        """Return the file open, where it is on this machine; the caller closes it. None: it has to be read."""
+        """Return the file, open, where it is on this machine; else None. The caller closes it."""
         return await self._store.local(self._key)

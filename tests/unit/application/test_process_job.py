@@ -41,7 +41,9 @@ async def test_a_photo_comes_out_as_a_picture_with_a_preview(house: House) -> No
     assert job.state is JobState.COMPLETED
     assert job.attempts == 1
     result = await house.open_result(job.job_id)
-    assert b"".join([chunk async for chunk in house.open_result.content(result).read()]) == PHOTO + b", painted"
+    assert (
+        b"".join([chunk async for chunk in house.open_result.content(result).read()]) == PHOTO + b", painted"
+    )
     preview = await house.open_result(job.job_id, MediaKind.PREVIEW)
     assert b"".join([chunk async for chunk in house.open_result.content(preview).read()]) == b"preview"
 

@@ -5,19 +5,43 @@ transport's own. That is in order while the transport has nothing left to write,
 """
 
 import asyncio
+import errno
 import os
 import time
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 TURN_BYTES: Final = 512 * 1024
 """As much as one connection sends before the others have their turn. A disk that has to be waited for keeps
 the event loop for no longer than this takes."""
 
+_CHUNK_BYTES: Final = 256 * 1024
+
+_REFUSALS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What file systems say that have no `sendfile`: sendfile(2)."""
+
 HAS_SENDFILE: Final = hasattr(os, "sendfile")
+
+
+def part_of_file(message: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return descriptor, position and length of what an ASGI message wants sent.
+
+    Without an offset that is from the file's position on, without a count to its end.
+    """
+    file: int = message["file"].fileno()
+    start: int | None = message.get("offset")
+    if start is None:
+        start = os.lseek(file, 0, os.SEEK_CUR)
+    count: int | None = message.get("count")
+    return file, start, os.fstat(file).st_size - start if count is None else count
 
 
 class FileTooShort(Exception):
     """The file ended before what was announced had been sent."""
+
+
+class SendfileRefused(Exception):
+    """The system cannot send this file so; nothing was sent."""
 
 
 class Sending:
@@ -31,7 +55,7 @@ class Sending:
         """Prepare to send; all descriptors stay the caller's."""
         self._connection = os.dup(connection)
         self._file = file
-        self._position = start
+        self._start = self._position = start
         self._end = start + count
         self._done: asyncio.Future[None] | None = None
         self.moved_at = time.monotonic()
@@ -39,7 +63,7 @@ class Sending:
     async def run(self) -> bool:
         """Send the bytes as fast as the client takes them; say whether all were sent, or it was stopped.
 
-        Raises `FileTooShort`.
+        Raises `FileTooShort` and `SendfileRefused`.
         """
         try:
             if not self._take_turn():
@@ -78,8 +102,23 @@ class Sending:
             sent = os.sendfile(self._connection, self._file, self._position, wanted) if wanted else 0
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno in _REFUSALS and self._position == self._start:
+                raise SendfileRefused from error
+            raise
         if wanted and not sent:
             raise FileTooShort
         self._position += sent
         self.moved_at = time.monotonic()
         return self._position == self._end
+
+
+def chunks_of(file: int, start: int, count: int) -> Iterator[bytes]:
+    """Yield so many bytes of a file, from a position on. Raises `FileTooShort`."""
+    end = start + count
+    while start < end:
+        chunk = os.pread(file, min(_CHUNK_BYTES, end - start), start)
+        if not chunk:
+            raise FileTooShort
+        start += len(chunk)
+        yield chunk
