@@ -13,6 +13,7 @@ import psutil
 from benchmarks.draining import Drained, drain
 from benchmarks.harness import (
     Spread,
+    bare,
     configure,
     ingest_request,
     installation,
@@ -25,11 +26,12 @@ from benchmarks.nginx import is_installed, nginx
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres
 from photochanger.testing.photos import camera_jpeg
 
-ROUNDS = 2
+ROUNDS = 5
 SECONDS = 1.0
 CONNECTIONS = (1, 16, 64)
-PORT, CHUNKS_PORT, NGINX_PORT = 8315, 8316, 8317
-OURS, CHUNKS, NGINX = "photochanger", "in chunks", "nginx"
+PORT, CHUNKS_PORT, NGINX_PORT, BARE_PORT, BARE_CHUNKS_PORT = 8315, 8316, 8317, 8318, 8319
+NGINX, OURS, CHUNKS = "nginx", "sendfile", "chunks"
+BARE, BARE_CHUNKS = "bare sendfile", "bare chunks"
 
 PHOTOS: Mapping[str, Callable[[], bytes]] = {
     "5 MB": lambda: camera_jpeg(2048, 1856, quality=99, noise=1.0),
@@ -37,13 +39,26 @@ PHOTOS: Mapping[str, Callable[[], bytes]] = {
 }
 
 _IN_CHUNKS = (sys.executable, "-m", "benchmarks.in_chunks")
-_Case = tuple[str, int, bool]
-"""Which file, over how many connections, and whether the client looks at what it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Which file, over how many connections, and whether the client looks at what it gets."""
+
+    size: str
+    connections: int
+    look: bool = True
+
+
+CASES = [
+    *(Case(size, connections) for size in PHOTOS for connections in CONNECTIONS),
+    Case("5 MB", 16, look=False),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One of those that are compared: where the files are, and which process sends them."""
+    """One of those that are compared: where it has which files, and which process sends them."""
 
     name: str
     port: int
@@ -86,16 +101,28 @@ def run() -> str:
 
 @contextmanager
 def _all_servers(data_dir: Path) -> Iterator[Sequence[Server]]:
-    with running(data_dir, PORT) as ours, running(data_dir, CHUNKS_PORT, prefix=_IN_CHUNKS) as in_chunks:
-        paths = {name: _result(photo()) for name, photo in PHOTOS.items()}
+    with (
+        running(data_dir, PORT) as ours,
+        running(data_dir, CHUNKS_PORT, prefix=_IN_CHUNKS) as in_chunks,
+    ):
+        paths = {size: _result(photo()) for size, photo in PHOTOS.items()}
         files = {path: _content(PORT, path) for path in paths.values()}
-        with nginx(data_dir / "nginx", NGINX_PORT, files) as worker:
+        one = {"5 MB": paths["5 MB"]}
+        answer = data_dir / "answer.jpg"
+        answer.write_bytes(files[paths["5 MB"]])
+        with (
+            nginx(data_dir / "nginx", NGINX_PORT, files) as worker,
+            bare(answer, BARE_PORT, "sendfile") as bare_,
+            bare(answer, BARE_CHUNKS_PORT) as bare_in_chunks,
+        ):
             servers = [
-                Server(name=name, port=port, process=psutil.Process(pid), paths=paths)
-                for name, port, pid in (
-                    (OURS, PORT, ours.pid),
-                    (CHUNKS, CHUNKS_PORT, in_chunks.pid),
-                    (NGINX, NGINX_PORT, worker),
+                Server(name=name, port=port, process=psutil.Process(pid), paths=known)
+                for name, port, pid, known in (
+                    (NGINX, NGINX_PORT, worker, paths),
+                    (OURS, PORT, ours.pid, paths),
+                    (CHUNKS, CHUNKS_PORT, in_chunks.pid, paths),
+                    (BARE, BARE_PORT, bare_, one),
+                    (BARE_CHUNKS, BARE_CHUNKS_PORT, bare_in_chunks, one),
                 )
             ]
             _compare(servers)
@@ -118,88 +145,73 @@ def _content(port: int, path: str) -> bytes:
 
 
 def _compare(servers: Sequence[Server]) -> None:
-    for size, path in servers[0].paths.items():
-        digests = {hashlib.sha256(_content(server.port, path)).digest() for server in servers}
-        if len(digests) != 1:
+    for size in PHOTOS:
+        contents = (_content(each.port, each.paths[size]) for each in servers if size in each.paths)
+        if len({hashlib.sha256(content).digest() for content in contents}) != 1:
             raise AssertionError(f"the servers deliver different files of {size}")
 
 
 def _measure(servers: Sequence[Server]) -> str:
-    cases = [(size, count, look) for look in (True, False) for size in PHOTOS for count in CONNECTIONS]
-    figures = {(case, server.name): Series() for case in cases for server in servers}
+    figures: dict[tuple[Case, str], Series] = {}
     for server in servers:  # warm
-        for size in PHOTOS:
-            drain(server.port, server.paths[size], connections=4, seconds=0.3)
+        for path in server.paths.values():
+            drain(server.port, path, connections=4, seconds=0.5)
     idle = {server.name: resident_mib(server.process.pid) for server in servers}
     peak = dict(idle)
     for number in range(ROUNDS):
-        for case in cases:
+        for case in CASES:
             for server in servers if number % 2 == 0 else reversed(servers):
-                _one(server, case, figures[case, server.name])
-                peak[server.name] = max(peak[server.name], resident_mib(server.process.pid))
-    return _report(cases, figures, idle, peak)
+                if case.size in server.paths:
+                    _one(server, case, figures.setdefault((case, server.name), Series()))
+                    peak[server.name] = max(peak[server.name], resident_mib(server.process.pid))
+    return _report(figures, idle, peak)
 
 
-def _one(server: Server, case: _Case, series: Series) -> None:
-    size, connections, look = case
+def _one(server: Server, case: Case, series: Series) -> None:
     before = server.process.cpu_times()
-    drained = drain(server.port, server.paths[size], connections=connections, seconds=SECONDS, look=look)
+    drained = drain(
+        server.port,
+        server.paths[case.size],
+        connections=case.connections,
+        seconds=SECONDS,
+        look=case.look,
+    )
     after = server.process.cpu_times()
     series.add(drained, after.user + after.system - before.user - before.system)
 
 
 def _report(
-    cases: Sequence[_Case],
-    figures: Mapping[tuple[_Case, str], Series],
-    idle: Mapping[str, float],
-    peak: Mapping[str, float],
+    figures: Mapping[tuple[Case, str], Series], idle: Mapping[str, float], peak: Mapping[str, float]
 ) -> str:
-    def row(case: _Case) -> list[object]:
-        ours, chunks, nginx_ = (figures[case, name] for name in (OURS, CHUNKS, NGINX))
+    def row(case: Case) -> list[object]:
+        known = [figures.get((case, name)) for name in idle]
+        yardstick = figures[case, NGINX]
+        first = f"{case.size}, c={case.connections}" + ("" if case.look else ", thrown away")
         return [
-            case[0],
-            case[1],
-            *(Spread.of(series.mb_per_second) for series in (nginx_, ours, chunks)),
-            *(_ratio(series, nginx_) for series in (ours, chunks)),
-            " / ".join(f"{Spread.of(series.cpu_ms).median:.2f}" for series in (nginx_, ours, chunks)),
-            " / ".join(str(series.failed) for series in (nginx_, ours, chunks)),
+            first,
+            Spread.of(yardstick.mb_per_second),
+            *(_ratio(series, yardstick) if series else "–" for series in known[1:]),
+            " / ".join(f"{Spread.of(series.cpu_ms).median:.2f}" if series else "–" for series in known),
+            sum(series.failed for series in known if series),
         ]
 
-    header = [
-        "file",
-        "c",
-        "nginx, MB/s",
-        "sendfile, MB/s",
-        "chunks, MB/s",
-        "sendfile ÷ nginx",
-        "chunks ÷ nginx",
+    header = ["", "nginx, MB/s", *(f"{name} ÷ nginx" for name in list(idle)[1:])]
+    header += [f"CPU ms a file: {' / '.join(idle)}", "failed"]
+    memory = [
+        ["idle, warm, MiB", *(f"{value:.1f}" for value in idle.values())],
+        ["most afterwards, MiB", *(f"{value:.1f}" for value in peak.values())],
     ]
-    header += ["CPU ms a file: nginx / sendfile / chunks", "failed"]
-    memory = table(
-        ["", *idle],
-        [
-            ["idle, warm, MiB", *(f"{value:.1f}" for value in idle.values())],
-            ["most afterwards, MiB", *(f"{value:.1f}" for value in peak.values())],
-        ],
-    )
     return "\n".join(
         [
             f"### Downloads of a result ({ROUNDS} interleaved rounds)",
             "",
-            "The client reads what it gets:",
+            table(header, [row(case) for case in CASES]),
             "",
-            table(header, [row(case) for case in cases if case[2]]),
-            "",
-            "The client has the kernel throw it away:",
-            "",
-            table(header, [row(case) for case in cases if not case[2]]),
-            "",
-            memory,
+            table(["", *idle], memory),
         ]
     )
 
 
 def _ratio(series: Series, other: Series) -> Spread:
-    return Spread.of(
-        [mine / theirs for mine, theirs in zip(series.mb_per_second, other.mb_per_second, strict=True)]
-    )
+    pairs = zip(series.mb_per_second, other.mb_per_second, strict=True)
+    return Spread.of([mine / theirs for mine, theirs in pairs])

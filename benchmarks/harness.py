@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 
@@ -115,6 +118,39 @@ def running(
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
+    """Run the bare endpoint (`benchmarks.bare`) on the server's core during the context; give its process id."""
+    command = [
+        *pinned(SERVER_CORE),
+        sys.executable,
+        "-m",
+        "benchmarks.bare",
+        str(port),
+        str(answer),
+        *options,
+    ]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    """Wait until `url` answers."""
+    for _ in range(200):
+        try:
+            urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("it does not answer")
 
 
 def keep_to_load_core() -> None:

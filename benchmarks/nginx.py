@@ -3,15 +3,13 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import psutil
 
-from benchmarks.harness import SERVER_CORE, pinned
+from benchmarks.harness import SERVER_CORE, pinned, wait_for
 
 _CONFIGURATION = """
 daemon off;
@@ -61,20 +59,9 @@ def nginx(folder: Path, port: int, files: Mapping[str, bytes]) -> Iterator[int]:
     command = [*pinned(SERVER_CORE), program, "-p", str(folder), "-c", str(configuration)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(f"http://127.0.0.1:{port}{next(iter(files))}")
+        wait_for(f"http://127.0.0.1:{port}{next(iter(files))}")
         [worker] = psutil.Process(process.pid).children()
         yield worker.pid
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(200):
-        try:
-            urlopen(url, timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("nginx does not answer")
