@@ -1,7 +1,8 @@
 """The bare endpoint that the whole job is held against: takes the same form to a file, sends a file back.
 
-Run as `python -m benchmarks.bare PORT FILE [sendfile]`. It does what nobody could leave out, and nothing else: the same
-server, the same parser, one file written, one file sent. No database, no job, no checks.
+Run as `python -m benchmarks.bare PORT FILE [sendfile]`; with the last word the kernel sends the file, else it
+goes out in chunks. It does what nobody could leave out, and nothing else: the same server, the same parser,
+one file written, one file sent. No database, no job, no checks.
 """
 
 import asyncio

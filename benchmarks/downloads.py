@@ -34,7 +34,7 @@ NGINX, OURS, CHUNKS = "nginx", "sendfile", "chunks"
 BARE, BARE_CHUNKS = "bare sendfile", "bare chunks"
 
 PHOTOS: Mapping[str, Callable[[], bytes]] = {
-    "5 MB": lambda: camera_jpeg(2048, 1856, quality=99, noise=1.0),
+    "5 MB": lambda: camera_jpeg(2048, 1920, quality=99, noise=1.0),
     "3 MB": lambda: camera_jpeg(2048, 1536, quality=97, noise=0.65),
 }
 

@@ -122,7 +122,7 @@ def running(
 
 @contextmanager
 def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
-    """Run the bare endpoint (`benchmarks.bare`) on the server's core during the context; give its process id."""
+    """Run `benchmarks.bare` on the server's core during the context; give its process id."""
     command = [
         *pinned(SERVER_CORE),
         sys.executable,

@@ -19,7 +19,6 @@ from structlog.testing import capture_logs
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.job import JobId
 from photochanger.domain.media import MediaKind, StoredFile, media_key
-from photochanger.entrypoints.http import sending
 from photochanger.entrypoints.http.server import GuardedProtocol
 from photochanger.testing.media_store import put
 from tests.system.http_server import (
@@ -207,7 +206,7 @@ class TestWholeFiles:
         def refuse(*_: object) -> int:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-        monkeypatch.setattr(sending.os, "sendfile", refuse)
+        monkeypatch.setattr(os, "sendfile", refuse)
         answer = await exchange(folder.port, get(folder.path))
         assert answer.body == CONTENT
         part = await exchange(folder.port, get(folder.path, headers={"Range": "bytes=9-"}))

@@ -80,7 +80,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
             if self._can_send_files:
                 self.cycle.scope["extensions"] = {ZERO_COPY_SEND: {}}
-            self.cycle.send = self._sender(self.cycle)  # type: ignore[method-assign]
+            self.cycle.send = self._sender(self.cycle)  # type: ignore[method-assign, assignment]
 
     @property
     def _can_send_files(self) -> bool:
