@@ -24,6 +24,7 @@ HOST = "127.0.0.1"
 PATIENCE_SEC = 10
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LARGE_BYTES = 20_000_000
+MIXED_BYTES = 300_000
 SMALL_BYTES = 60_000
 """Less than what a transport buffers before it says that it is full."""
 
@@ -78,9 +79,9 @@ class TinyApplication:
         elif path == "/large":
             await self._answer(send, 200, bytes(LARGE_BYTES))
         elif path == "/mixed":
-            await self._answer_with_file(send, 2 * LARGE_BYTES)
+            await self._answer_with_file(send, 2 * MIXED_BYTES)
         elif path == "/too-long":
-            await self._answer_with_file(send, 2 * LARGE_BYTES - 1)
+            await self._answer_with_file(send, 2 * MIXED_BYTES - 1)
         elif path == "/small":
             await self._answer(send, 200, bytes(SMALL_BYTES))
         else:
@@ -103,9 +104,9 @@ class TinyApplication:
         """Send `a`s as bytes, then `b`s as a file, of which `?` is not wanted."""
         headers = [(b"content-length", b"%d" % announced)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"a" * LARGE_BYTES, "more_body": True})
+        await send({"type": "http.response.body", "body": b"a" * MIXED_BYTES, "more_body": True})
         with tempfile.TemporaryFile() as file:
-            file.write(b"?" + b"b" * LARGE_BYTES)
+            file.write(b"?" + b"b" * MIXED_BYTES)
             file.seek(1)
             try:
                 await send({"type": ZERO_COPY_SEND, "file": file})
@@ -368,7 +369,7 @@ class TestFiles:
 
         for answer in (await client.end()).split(b"HTTP/1.1 200 OK")[1:]:
             body = answer.partition(b"\r\n\r\n")[2]
-            assert body == b"a" * LARGE_BYTES + b"b" * LARGE_BYTES
+            assert body == b"a" * MIXED_BYTES + b"b" * MIXED_BYTES
 
     async def test_to_a_request_for_the_head_no_file_is_sent(self, house: House) -> None:
         client = await house.client()
@@ -387,7 +388,7 @@ class TestFiles:
         with unread(house.port, get("/mixed")) as client:
             await within(house.lost.get())
 
-            assert received(client) < 2 * LARGE_BYTES
+            assert received(client) < 2 * MIXED_BYTES
 
 
 class TestLifeOfTheServer:
