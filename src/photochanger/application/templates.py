@@ -1,12 +1,13 @@
 """The administrators' template images: adding, looking at, and removing them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from photochanger.application.check_slot import bound_templates
+from photochanger.application.content import Content
 from photochanger.application.edit_slot import configuration_changes
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.images import ImageEditor
@@ -94,11 +95,9 @@ class Templates:
         """Return the slots that use the template."""
         return await self._templates.users(template.template_id)
 
-    def read(
-        self, image: StoredImage, kind: MediaKind, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """Yield the bytes of a template (`kind` TEMPLATE) or its preview, from `start` to `stop`."""
-        return self._store.read(media_key(kind, image.media_id), start, stop)
+    def content(self, image: StoredImage, kind: MediaKind) -> Content:
+        """Return the bytes of a template (`kind` TEMPLATE) or its preview."""
+        return Content(self._store, media_key(kind, image.media_id))
 
     async def remove(self, template_id: str, *, force: bool, actor: Actor) -> None:
         """Remove the template; with `force`, take it out of the slots that use it first.

@@ -202,9 +202,9 @@ class TestTemplates:
     async def test_a_template_is_kept_as_it_came_with_a_preview(self, office: Office) -> None:
         template = await office.template("Рамка «Зима»")
         assert (template.name, template.created_by) == ("Рамка «Зима»", "igor")
-        read = office.templates.read(template.image, MediaKind.TEMPLATE)
+        read = office.templates.content(template.image, MediaKind.TEMPLATE).read()
         assert b"".join([chunk async for chunk in read]) == PHOTO
-        read = office.templates.read(template.preview, MediaKind.PREVIEW)
+        read = office.templates.content(template.preview, MediaKind.PREVIEW).read()
         assert b"".join([chunk async for chunk in read]) == b"preview"
         entry = await office.last_entry()
         assert (entry.action, entry.subject) == (AuditAction.TEMPLATE_ADDED, template.template_id)

@@ -41,9 +41,11 @@ async def test_a_photo_comes_out_as_a_picture_with_a_preview(house: House) -> No
     assert job.state is JobState.COMPLETED
     assert job.attempts == 1
     result = await house.open_result(job.job_id)
-    assert b"".join([chunk async for chunk in house.open_result.read(result)]) == PHOTO + b", painted"
+    assert (
+        b"".join([chunk async for chunk in house.open_result.content(result).read()]) == PHOTO + b", painted"
+    )
     preview = await house.open_result(job.job_id, MediaKind.PREVIEW)
-    assert b"".join([chunk async for chunk in house.open_result.read(preview)]) == b"preview"
+    assert b"".join([chunk async for chunk in house.open_result.content(preview).read()]) == b"preview"
 
 
 async def test_the_provider_is_asked_with_all_parameters_and_the_deadline(house: House) -> None:

@@ -48,6 +48,9 @@ class MemoryMediaStore(MediaStore):
         for position in range(0, len(content), _CHUNK_BYTES):
             yield content[position : position + _CHUNK_BYTES]
 
+    async def local(self, _key: str) -> None:
+        """Return None: there are no descriptors in memory."""
+
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """Return an empty file without a name, for work in progress."""

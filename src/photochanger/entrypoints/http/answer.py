@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from litestar.types import Scope
 
 from photochanger.application.await_outcome import AwaitOutcome, error_of
 from photochanger.application.ports import JobReading, Submitted
@@ -20,10 +21,12 @@ from photochanger.entrypoints.http.heads import AnyRequest
 from photochanger.entrypoints.http.intake import Inline
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
+    Chunks,
     StreamedResponse,
     base64_length,
     from_first_chunk,
     in_base64,
+    stored_body,
 )
 
 JSON: Final = "application/json"
@@ -58,7 +61,7 @@ class BoothAnswer:
         try:
             if as_json:
                 return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
-            return await self._picture(opened(reading), replayed=submitted.replayed)
+            return await self._picture(request.scope, opened(reading), replayed=submitted.replayed)
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
 
@@ -68,12 +71,13 @@ class BoothAnswer:
         except DeadlineExceeded as error:
             raise JobFailed(error, job_id, failure_reason=None) from error
 
-    async def _picture(self, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
+    async def _picture(self, scope: Scope, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
         headers = self._headers(result, replayed=replayed) | {
             "Content-Type": result.image.info.image_type.value,
             "Content-Length": str(result.image.file.size_bytes),
         }
-        return StreamedResponse(headers, await from_first_chunk(self._open_result.read(result)))
+        content, size_bytes = self._open_result.content(result), result.image.file.size_bytes
+        return StreamedResponse(headers, await stored_body(scope, content, 0, size_bytes))
 
     async def _json(
         self, reading: JobReading, *, replayed: bool, shown: MediaKind | None
@@ -82,12 +86,13 @@ class BoothAnswer:
         document = msgspec.json.encode(PhotoOutcome.of(result, self._links, replayed=replayed))
         headers = self._headers(result, replayed=replayed) | {"Content-Type": JSON}
         if shown is None:
-            return StreamedResponse(headers | {"Content-Length": str(len(document))}, _just(document))
+            return StreamedResponse(headers | {"Content-Length": str(len(document))}, Chunks(_just(document)))
         inlined = opened(reading, shown)
         before, after = document.removesuffix(b"null}") + b'"', b'"}'
         length = len(before) + base64_length(inlined.image.file.size_bytes) + len(after)
-        chunks = await from_first_chunk(self._open_result.read(inlined))
-        return StreamedResponse(headers | {"Content-Length": str(length)}, in_base64(before, chunks, after))
+        chunks = await from_first_chunk(self._open_result.content(inlined).read())
+        body = Chunks(in_base64(before, chunks, after))
+        return StreamedResponse(headers | {"Content-Length": str(length)}, body)
 
     def _headers(self, result: OpenedResult, *, replayed: bool) -> dict[str, str]:
         job_id = result.job.job_id
