@@ -11,6 +11,7 @@ threads. What waits for the disk (fsync, link, listing) runs in threads.
 import asyncio
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from photochanger.application.ports.storage import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
@@ -136,14 +137,14 @@ class FilesystemMediaStore(MediaStore):
         folder = self._root / _SCRATCH
         with _translated():
             try:
-                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed below, whatever is unwritten
+                file = _scratch_file(folder)
             except FileNotFoundError:
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+                file = _scratch_file(folder)
         try:
             yield file
         finally:
-            with suppress(OSError):  # bytes that find no room at the end are not wanted any more
+            with suppress(StorageUnavailable):  # bytes that find no room at the end are not wanted any more
                 file.close()
 
     async def delete(self, key: str) -> None:
@@ -193,6 +194,14 @@ class FilesystemMediaStore(MediaStore):
             return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
         finally:
             os.close(parent)
+
+
+class _ScratchFile(io.FileIO):
+    """A file whose writers, whoever they are, learn in our words that there is no room."""
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        with _translated():
+            return os.write(self.fileno(), chunk)
 
 
 class _Writer(MediaWriter):
@@ -267,6 +276,12 @@ class _Writer(MediaWriter):
     def _require_usable(self) -> None:
         if not self._usable:
             raise StorageUnavailable("The file could not be written")
+
+
+def _scratch_file(folder: Path) -> BinaryIO:
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as nameless:
+        file = _ScratchFile(os.dup(nameless.fileno()), "r+")
+    return cast("BinaryIO", io.BufferedRandom(file))
 
 
 def _create_part(folder: int, name: str) -> int:

@@ -272,6 +272,12 @@ class MediaStoreContract(AsyncContract):
         await store.ping()
         assert await keys_of(store) == []
 
+    async def test_scratch_says_when_there_is_no_room(self, full_store: MediaStore) -> None:
+        with full_store.scratch() as file, pytest.raises(StorageUnavailable):
+            for _ in range(32):
+                file.write(bytes(_MIB // 16))
+            file.flush()
+
     async def test_a_ping_fails_where_there_is_no_room(self, full_store: MediaStore) -> None:
         for size_bytes in (2**exponent for exponent in range(19, -1, -1)):
             with suppress(StorageUnavailable):

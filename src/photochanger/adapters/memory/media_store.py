@@ -47,7 +47,7 @@ class MemoryMediaStore(MediaStore):
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """Return an empty file without a name, for work in progress."""
-        with BytesIO() as file:
+        with _MemoryScratch(self) as file:
             yield file
 
     async def delete(self, key: str) -> None:
@@ -80,6 +80,16 @@ class MemoryMediaStore(MediaStore):
             return self._files[key]
         except KeyError:
             raise FileNotFoundError(key) from None
+
+
+class _MemoryScratch(BytesIO):
+    def __init__(self, store: MemoryMediaStore) -> None:
+        super().__init__()
+        self._store = store
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        self._store.make_room_for(self.tell() + len(chunk))
+        return super().write(chunk)
 
 
 class _MemoryWriter(MediaWriter):
