@@ -4,6 +4,9 @@ A key `payload/ab/ab12…` is the file of that path below the root. It is writte
 name, so that `delete` finds what a killed writer left, and becomes visible by a hard link, which never
 replaces a file. Symbolic links below the root are not followed.
 
+Where the root's disk is gone there may be an empty folder in its place. What is missing there is not deleted,
+and nothing is stored there: the store is unavailable until the disk is back.
+
 Chunks are written and read on the event loop: a page-cache copy of 256 KiB takes less time than a change of
 threads. What waits for the disk (fsync, link, listing) runs in threads.
 """
@@ -33,10 +36,14 @@ _PART: Final = ".part"
 _SCRATCH: Final = "scratch"
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER_FLAGS: Final = _ROOT_FLAGS | os.O_NOFOLLOW
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_KEY = re.compile(r"([a-z]+(?:_[a-z]+)*)/([0-9a-f]{2})/(\2[0-9a-f]{30})")
+_NOT_THERE: Final = "The media folder is not there: is its disk mounted?"
+
+_KIND = re.compile(r"[a-z]+(?:_[a-z]+)*")
+_KEY = re.compile(rf"({_KIND.pattern})/([0-9a-f]{{2}})/(\2[0-9a-f]{{30}})")
 
 
 class FilesystemMediaStore(MediaStore):
@@ -44,19 +51,23 @@ class FilesystemMediaStore(MediaStore):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._is_checked = False
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
 
     def check(self) -> None:
         """Make the folders that are missing, and try what every write needs.
 
-        Raises `StorageUnavailable` with one sentence that says what is wrong; it does not name the folder.
+        A folder that is full passes: what is in it can be read, and deleting makes room. Raises
+        `StorageUnavailable` with one sentence that says what is wrong; it does not name the folder.
         """
         try:
             (self._root / _SCRATCH).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             self._try_to_publish()
         except OSError as error:
-            reason = os.strerror(error.errno or errno.EIO)
-            raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
+            if error.errno not in _NO_ROOM or not self._root.is_dir():
+                reason = os.strerror(error.errno or errno.EIO)
+                raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
+        self._is_checked = (self._root / _SCRATCH).is_dir()
 
     def _try_to_publish(self) -> None:
         with _opened_folder(self._root) as folder:
@@ -95,11 +106,15 @@ class FilesystemMediaStore(MediaStore):
             return self._open_folder(path)
 
     def _make_folder(self, path: Path) -> None:
-        for folder in (self._root, self._root / path.parent, self._root / path):
-            with suppress(FileExistsError):
-                folder.mkdir(mode=_FOLDER_MODE)
-                with _opened_folder(folder.parent) as parent:
-                    os.fsync(parent)
+        if not self._is_checked:
+            self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        with self._opened_root() as root:
+            self._require_ours(root)
+            for folder in (path.parent, path):
+                with suppress(FileExistsError):
+                    os.mkdir(folder, _FOLDER_MODE, dir_fd=root)
+                    with _opened_folder(folder.parent, within=root) as parent:
+                        os.fsync(parent)
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[BinaryIO]:
@@ -139,7 +154,7 @@ class FilesystemMediaStore(MediaStore):
             try:
                 file = _scratch_file(folder)
             except FileNotFoundError:
-                folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+                self._make_folder(Path(_SCRATCH))
                 file = _scratch_file(folder)
         try:
             yield file
@@ -175,7 +190,8 @@ class FilesystemMediaStore(MediaStore):
         return await asyncio.wrap_future(self._threads.submit(self._listed, path, files=files))
 
     def _listed(self, path: Path, *, files: bool) -> list[str]:
-        with _translated(), os.scandir(self._root / path) as entries:
+        with _translated(), self._opened_root() as root, os.scandir(self._root / path) as entries:
+            self._require_ours(root)
             return [
                 entry.name
                 for entry in entries
@@ -187,9 +203,31 @@ class FilesystemMediaStore(MediaStore):
             raise ValueError("not a key of the media store")
         return Path(match[1], match[2]), match[3]
 
+    @contextmanager
+    def _opened_root(self) -> Iterator[int]:
+        try:
+            root = os.open(self._root, _ROOT_FLAGS)
+        except FileNotFoundError as error:
+            if self._is_checked:
+                raise StorageUnavailable(_NOT_THERE) from error
+            raise
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def _require_ours(self, root: int) -> None:
+        """Raise `StorageUnavailable` where nothing of ours is there, not even an empty folder."""
+        if self._is_checked and not any(map(_KIND.fullmatch, os.listdir(root))):
+            raise StorageUnavailable(_NOT_THERE)
+
     def _open_folder(self, path: Path) -> int:
-        with _opened_folder(self._root) as root:
-            parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+        with self._opened_root() as root:
+            try:
+                parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+            except FileNotFoundError:
+                self._require_ours(root)
+                raise
         try:
             return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
         finally:
@@ -270,7 +308,8 @@ class _Writer(MediaWriter):
         with suppress(OSError):
             if not keep:
                 os.unlink(self._name + _PART, dir_fd=self._folder)
-        os.close(self._file)
+        with suppress(OSError):  # NFS says only now that there was no room (close(2)), for what nobody wants
+            os.close(self._file)
         os.close(self._folder)
 
     def _require_usable(self) -> None:
@@ -323,8 +362,8 @@ def _open_regular(folder: int, name: str) -> int:
 
 
 @contextmanager
-def _opened_folder(path: Path) -> Iterator[int]:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _opened_folder(path: Path, *, within: int | None = None) -> Iterator[int]:
+    folder = os.open(path, _ROOT_FLAGS, dir_fd=within)
     try:
         yield folder
     finally:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -342,3 +343,77 @@ def test_check_notices_a_folder_without_hard_links(root: Path, monkeypatch: pyte
     with pytest.raises(StorageUnavailable, match="Operation not permitted"):
         FilesystemMediaStore(root).check()
     assert files_below(root) == []
+
+
+def test_check_lets_a_full_folder_pass(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        FilesystemMediaStore(root).check()
+        assert files_below(root) == []
+        patch.setattr(Path, "mkdir", fail)
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            FilesystemMediaStore(root / "below").check()
+
+
+@pytest.fixture(params=["renamed", "an empty folder in its place", "a disk of somebody else's in its place"])
+def without_its_disk(request: pytest.FixtureRequest, root: Path) -> Callable[[], Callable[[], None]]:
+    """Take the root away when called, and bring it back when what that returned is called."""
+
+    def take_away() -> Callable[[], None]:
+        elsewhere = root.with_name("elsewhere")
+        root.rename(elsewhere)
+        if request.param != "renamed":
+            root.mkdir()
+        if "somebody" in request.param:
+            (root / "lost+found").mkdir()
+            (root / "README").write_text("mine")
+
+        def bring_back() -> None:
+            if root.exists():
+                shutil.rmtree(root)
+            elsewhere.rename(root)
+
+        return bring_back
+
+    return take_away
+
+
+async def test_while_the_disk_is_gone_nothing_counts_as_deleted_and_nothing_is_stored(
+    store: FilesystemMediaStore, root: Path, without_its_disk: Callable[[], Callable[[], None]]
+) -> None:
+    await put(store, a_key(1))
+    bring_back = without_its_disk()
+    before = sorted(root.rglob("*"))
+    for attempt in (
+        fetch(store, a_key(1)),
+        fetch(store, a_key(2)),
+        store.delete(a_key(1)),
+        put(store, a_key(2)),
+        listed(store),
+        store.ping(),
+    ):
+        with pytest.raises(StorageUnavailable, match="is its disk mounted"):
+            await attempt
+    assert sorted(root.rglob("*")) == before
+    bring_back()
+    await store.ping()
+    assert await fetch(store, a_key(1)) == BYTES
+    await put(store, a_key(2))
+    await store.delete(a_key(1))
+    assert await listed(store) == [a_key(2)]
+
+
+async def test_a_folder_that_somebody_has_tidied_up_is_used_on(
+    store: FilesystemMediaStore, root: Path
+) -> None:
+    await put(store, a_key(1))
+    (root / "scratch").rmdir()
+    await store.ping()
+    shutil.rmtree(root / "payload")
+    assert await is_absent(store, a_key(1))
+    await store.delete(a_key(1))
+    await put(store, a_key(1))
+    assert await listed(store) == [a_key(1)]
