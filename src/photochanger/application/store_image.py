@@ -1,12 +1,38 @@
-"""Writing an image of ours into the media store."""
+"""Writing images of ours into the media store."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import BinaryIO, Final
 
-from photochanger.application.ports.storage import MediaStore
+from photochanger.application.ports.storage import MediaRegistry, MediaStore
+from photochanger.domain.errors import Unavailable
 from photochanger.domain.image import ImageInfo
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
+from photochanger.domain.slot import SlotId
 
 _CHUNK: Final = 256 * 1024
+
+
+@asynccontextmanager
+async def announced(
+    registry: MediaRegistry,
+    media: Sequence[tuple[MediaId, MediaKind]],
+    *,
+    slot_id: SlotId | None,
+    ttl: timedelta,
+) -> AsyncIterator[None]:
+    """Record the rows of files that are written in the context; where that fails, condemn all of them.
+
+    Then the next sweep makes room again. What is cancelled is swept away at the end of `ttl`.
+    """
+    await registry.intend(media, slot_id=slot_id, ttl=ttl)
+    try:
+        yield
+    except Exception:
+        with suppress(Unavailable):
+            await registry.condemn([media_id for media_id, _ in media])
+        raise
 
 
 async def store_image(

@@ -15,6 +15,7 @@ from photochanger.domain.errors import (
     JobNotFound,
     PayloadTooLarge,
     SlotNotFound,
+    StorageUnavailable,
     TemplateInUse,
     TemplateNotFound,
     UnsupportedMediaType,
@@ -223,6 +224,16 @@ class TestTemplates:
             await office.template(content=content)
         assert await office.files() == []
 
+    async def test_what_is_stored_of_a_template_that_finds_no_room_goes_with_the_next_sweep(
+        self, office: Office
+    ) -> None:
+        office.storage.files.capacity_bytes = len(PHOTO + b"preview") - 1
+        with pytest.raises(StorageUnavailable):
+            await office.template()
+        assert await office.files() == ["template"]
+        await office.sweep.delete_files()
+        assert (await office.files(), office.living_rows()) == ([], [])
+
     async def test_too_many_bytes_are_refused_as_they_come(self, office: Office) -> None:
         with office.templates.receiving() as received:
             for _ in range(50):
@@ -255,6 +266,15 @@ class TestTemplates:
 
 
 class TestRegisterMedia:
+    async def test_an_image_that_finds_no_room_leaves_nothing(self, office: Office) -> None:
+        with office.register_media.receiving(1_000_000) as received:
+            received.write(PHOTO)
+            office.storage.files.capacity_bytes = len(PHOTO) - 1
+            with pytest.raises(StorageUnavailable):
+                await office.register_media(received, job_id=None, actor=IGOR)
+        await office.sweep.delete_files()
+        assert (await office.files(), office.living_rows()) == ([], [])
+
     async def _registered(self, office: Office, job_id: str | None = None) -> str:
         with office.register_media.receiving(1_000_000) as received:
             received.write(PHOTO)

@@ -17,7 +17,7 @@ class MemoryMediaStore(MediaStore):
     """Files as bytes objects under their keys; `capacity_bytes` bounds what all of them hold together."""
 
     def __init__(self, *, capacity_bytes: int | None = None) -> None:
-        self._capacity_bytes = capacity_bytes
+        self.capacity_bytes = capacity_bytes
         self._files: dict[str, bytes] = {}
         self._writers: list[_MemoryWriter] = []
 
@@ -66,7 +66,7 @@ class MemoryMediaStore(MediaStore):
     def make_room_for(self, size_bytes: int) -> None:
         """Raise `StorageUnavailable` where `size_bytes` more would be too many."""
         used = sum(map(len, self._files.values())) + sum(writer.size_bytes for writer in self._writers)
-        if self._capacity_bytes is not None and used + size_bytes > self._capacity_bytes:
+        if self.capacity_bytes is not None and used + size_bytes > self.capacity_bytes:
             raise StorageUnavailable
 
     def put(self, key: str, content: bytes) -> None:
