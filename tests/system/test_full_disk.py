@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +17,12 @@ from PIL import Image
 
 from photochanger.domain.job import JobState
 from photochanger.domain.slot import OnFailure
-from photochanger.entrypoints.cli.booth import Delivery, Refusal
+from photochanger.entrypoints.cli.exit_codes import ExitCode
 from photochanger.entrypoints.cli.processes import ServeProcess
-from photochanger.domain.errors import StorageUnavailable
 from tests.small_disk import SmallDisk, small_disk
 from tests.system.administration import ask, port_of, read, token_of
-from tests.system.http_server import Answer, Connection, exchange, form, part, post
 from tests.system.administrator import as_update
+from tests.system.http_server import Answer, Connection, exchange, form, part, post
 from tests.system.installation import PASSWORD, SLOT, Installation, as_url, eventually, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
@@ -201,6 +201,7 @@ async def checked_refusals(house: House) -> None:
             assert_unavailable(await send(house))
         except (AssertionError, OSError, asyncio.IncompleteReadError) as error:
             raise AssertionError(name) from error
+
     async def known() -> bool:
         health = await house.ask("/healthz")
         return health.status == 503 and read(health)["checks"]["media"] == "unavailable"
@@ -226,52 +227,84 @@ async def heals(house: House) -> None:
     await eventually(ready, within_sec=HEALS_WITHIN_SEC)
 
 
-async def nothing_is_left(house: House, *, within_sec: float = HEALS_WITHIN_SEC) -> None:
+async def nothing_is_left(house: House) -> None:
     """See that no partial file, no file without a row, and no row without its file stays."""
     installation = house.installation
-    root = installation.environment.media_dir
 
     async def clean() -> bool:
-        return not await installation.leftovers() and not await installation.discrepancies()
+        return await remains(installation) == []
 
-    try:
-        await eventually(clean, within_sec=within_sec)
-    except AssertionError:
-        raise AssertionError((await installation.leftovers(), await installation.discrepancies())) from None
-    assert [path for path in root.rglob("*.part")] == []
-    assert [path for path in root.rglob(".check-*")] == []
+    with suppress(AssertionError):
+        await eventually(clean, within_sec=HEALS_WITHIN_SEC)
+    assert await remains(installation) == []
     log = installation.logs()
     assert "Traceback" not in log
     assert '"level": "error"' not in log
     assert house.server.exit_status is None
 
 
-async def test_on_a_full_disk_every_request_is_answered_cleanly(house: House, disk: SmallDisk) -> None:
+async def remains(installation: Installation) -> list[str]:
+    """Return what is in the database or on the disk and should not be."""
+    root = installation.environment.media_dir
+    partial = [str(path) for pattern in ("*.part", ".check-*") for path in root.rglob(pattern)]
+    return partial + await installation.leftovers() + await installation.discrepancies()
+
+
+async def a_minute_passes(installation: Installation) -> None:
+    """Let the time be over after which the sweeper tries again what it could not delete."""
+    async with installation.container() as container, container.pool().connection() as connection:
+        await connection.execute("UPDATE media_object SET offer_at = now() WHERE state = 'deleting'")
+
+
+async def sweeping_fails(installation: Installation) -> None:
+    """Wait until the sweeper has said that it cannot delete."""
+
+    async def says_so() -> bool:
+        return "cannot sweep now" in installation.logs()
+
+    await eventually(says_so)
+
+
+async def test_on_a_full_disk_every_request_is_answered_cleanly_and_deleting_makes_room(
+    house: House, disk: SmallDisk
+) -> None:
     disk.fill()
     await checked_refusals(house)
     await checked_reading(house)
     await nothing_is_left(house)
     jobs = await house.installation.jobs()
     assert states(jobs) == {JobState.COMPLETED}, "no job is made of a photo that was not stored"
+
+    assert (await house.ask(f"/api/slots/{SLOT}/cleanup", "POST", {})).status == 200
+    assert (await house.ask(f"/public/results/{house.job_id}")).status == 410
+    assert (await house.ask(f"/api/template-media/{house.template_id}", "DELETE")).status == 204
+
+    async def there_is_room() -> bool:
+        return disk.free_bytes > 2 * len(PHOTO)
+
+    await eventually(there_is_room)
     disk.make_room()
+    await heals(house)
+    await checked_upload_that_fills_the_disk(house, disk)
     await heals(house)
     await nothing_is_left(house)
 
 
-async def test_deleting_needs_no_room_and_makes_some(house: House, disk: SmallDisk) -> None:
-    disk.fill()
-    assert_unavailable(await house.photo())
-    cleaned = await house.ask(f"/api/slots/{SLOT}/cleanup", "POST", {})
-    assert cleaned.status == 200, cleaned
-    assert (await house.ask(f"/public/results/{house.job_id}")).status == 410
-    removed = await house.ask(f"/api/template-media/{house.template_id}", "DELETE")
-    assert removed.status == 204, removed
+async def checked_upload_that_fills_the_disk(house: House, disk: SmallDisk) -> None:
+    """See that a photo is refused that finds no room in the middle of its way."""
+    parts = part("password", PASSWORD.encode()), part("fileToUpload", PHOTO, file_name="a.jpg")
+    request = post(form(*parts))
+    async with Connection.to(port_of(house.server)) as connection:
+        await connection.send(request[: len(request) // 2])
 
-    async def there_is_room() -> bool:
-        return disk.free_bytes > len(PHOTO)
+        async def begun() -> bool:
+            return bool(list(house.installation.environment.media_dir.glob("payload/*/*.part")))
 
-    await eventually(there_is_room, within_sec=10)
-    await nothing_is_left(house)
+        await eventually(begun)
+        disk.fill()
+        await connection.send(request[len(request) // 2 :])
+        assert_unavailable(await connection.answer())
+    disk.make_room()
 
 
 def assert_whole(picture: bytes) -> None:
@@ -281,18 +314,18 @@ def assert_whole(picture: bytes) -> None:
     assert picture.endswith(b"\xff\xd9")
 
 
-ROOMS: Final = range(0, 12 * len(PHOTO), 36 * 1024)
+ROOMS: Final = range(0, 10 * len(PHOTO), 40 * 1024)
 """How much room is left: from none to plenty, so that it ends at every moment of a photo's way."""
 
 
-async def ended_by_room(house: House, disk: SmallDisk, send: Sending) -> Collection[int]:
-    """Send with ever more room; return the statuses. Whatever is answered, it is right."""
-    statuses = []
+async def statuses_by_room(house: House, disk: SmallDisk, send: Sending) -> Collection[int]:
+    """Send with ever more room; whatever is answered, it is right. Return the statuses."""
+    statuses = set()
     for room in ROOMS:
         disk.fill(but_for_bytes=room)
         answer = await send(house)
         disk.make_room()
-        statuses.append(answer.status)
+        statuses.add(answer.status)
         if answer.status == 503:
             assert_unavailable(answer)
         elif answer["content-type"] == "image/jpeg":
@@ -303,20 +336,22 @@ async def ended_by_room(house: House, disk: SmallDisk, send: Sending) -> Collect
 async def test_wherever_on_its_way_a_photo_finds_no_room_its_booth_is_told_at_once(
     house: House, disk: SmallDisk
 ) -> None:
-    statuses = await ended_by_room(house, disk, House.photo)
-    assert set(statuses) == {200, 503}
+    assert await statuses_by_room(house, disk, House.photo) == {200, 503}
     jobs = await house.installation.jobs()
     assert states(jobs) == {JobState.COMPLETED, JobState.FAILED_INTERNAL}
     assert {job.failure_reason for job in jobs} == {None, "storage_unavailable"}
     await nothing_is_left(house)
+    await house.installation.set_up({"outcome": "error"}, on_failure=OnFailure.ORIGINAL)
+    assert await statuses_by_room(house, disk, House.photo) == {200, 502, 503}
+    await nothing_is_left(house)
 
 
-@pytest.mark.parametrize("what", ["a test run", "a template", "a link"])
 async def test_wherever_what_an_administrator_sends_finds_no_room_it_is_told(
-    house: House, disk: SmallDisk, what: str
+    house: House, disk: SmallDisk
 ) -> None:
-    statuses = await ended_by_room(house, disk, NEEDS_ROOM[what])
-    assert set(statuses) == {503, 200 if what == "a test run" else 201}
+    assert await statuses_by_room(house, disk, House.trial) == {200, 503}
+    assert await statuses_by_room(house, disk, House.template) == {201, 503}
+    assert await statuses_by_room(house, disk, House.link) == {201, 503}
     await nothing_is_left(house)
 
 
@@ -327,40 +362,15 @@ async def test_without_names_left_photos_are_refused_and_all_else_works(
     await checked_refusals(house)
     await checked_reading(house)
     disk.make_room()
-    statuses = []
-    for names in range(12):
+    statuses = set()
+    for names in (*range(14), 30):
         disk.use_up_names(but_for=names)
         answer = await house.photo()
         disk.make_room()
-        statuses.append(answer.status)
+        statuses.add(answer.status)
         if answer.status == 503:
             assert_unavailable(answer)
-    assert set(statuses) == {200, 503}
-    await heals(house)
-    await nothing_is_left(house)
-
-
-async def test_a_stand_in_that_finds_no_room_is_left_out(house: House, disk: SmallDisk) -> None:
-    await house.installation.set_up({"outcome": "error"}, on_failure=OnFailure.ORIGINAL)
-    statuses = await ended_by_room(house, disk, House.photo)
-    assert set(statuses) == {200, 502, 503}
-    await nothing_is_left(house)
-
-
-async def test_a_disk_that_becomes_full_in_the_middle_of_an_upload(house: House, disk: SmallDisk) -> None:
-    body = form(part("password", PASSWORD.encode()), part("fileToUpload", PHOTO, file_name="a.jpg"))
-    request = post(body)
-    async with Connection.to(port_of(house.server)) as connection:
-        await connection.send(request[:60_000])
-
-        async def begun() -> bool:
-            return bool(list(house.installation.environment.media_dir.glob("payload/*/*.part")))
-
-        await eventually(begun)
-        disk.fill()
-        await connection.send(request[60_000:])
-        assert_unavailable(await connection.answer())
-    disk.make_room()
+    assert statuses == {200, 503}
     await heals(house)
     await nothing_is_left(house)
 
@@ -371,53 +381,47 @@ async def test_while_the_disk_is_read_only_photos_are_refused_and_nothing_is_los
     disk.make_read_only()
     await checked_refusals(house)
     await checked_reading(house)
-    cleaned = await house.ask(f"/api/slots/{SLOT}/cleanup", "POST", {})
-    assert cleaned.status == 200, cleaned
-
-    async def told() -> bool:
-        return "cannot sweep now" in house.installation.logs()
-
-    await eventually(told, within_sec=10)
-    assert await house.installation.leftovers(), "what could not be deleted is not counted as deleted"
+    assert (await house.ask(f"/api/slots/{SLOT}/cleanup", "POST", {})).status == 200
+    await sweeping_fails(house.installation)
     disk.make_writable()
     await heals(house)
+    await a_minute_passes(house.installation)
     await nothing_is_left(house)
 
 
-async def test_while_the_disk_is_not_mounted_nothing_counts_as_gone(house: House, disk: SmallDisk) -> None:
-    disk.vanish()
-    await checked_refusals(house)
-    for path in (f"/public/results/{house.job_id}", f"/public/results/{house.job_id}/preview"):
-        assert_unavailable(await house.ask(path))
-    assert_unavailable(await house.ask(house.media_path))
-    template = f"/api/template-media/{house.template_id}"
-    assert_unavailable(await house.ask(f"{template}/content"))
-    assert (await house.ask(template, "DELETE")).status == 204
-
-    async def told() -> bool:
-        return "cannot sweep now" in house.installation.logs()
-
-    await eventually(told, within_sec=10)
-    assert list(disk.path.iterdir()) == [], "nothing is written below"
-    disk.come_back()
-    await checked_reading_of_results(house)
-    await heals(house)
-    await nothing_is_left(house)
-
-
-async def test_a_media_folder_that_is_renamed_comes_back(house: House, disk: SmallDisk) -> None:
+@pytest.mark.parametrize("how", ["unmounted", "renamed"])
+async def test_while_the_media_folder_is_not_there_nothing_counts_as_gone(
+    house: House, disk: SmallDisk, how: str
+) -> None:
     root = house.installation.environment.media_dir
-    root.rename(root.with_name("elsewhere"))
+    elsewhere = root.with_name("elsewhere")
+    if how == "unmounted":
+        disk.vanish()
+    else:
+        root.rename(elsewhere)
+    before = list(disk.path.iterdir())
     await checked_refusals(house)
-    assert_unavailable(await house.ask(f"/public/results/{house.job_id}"))
-    assert not root.exists()
-    root.with_name("elsewhere").rename(root)
+    files = [
+        f"/public/results/{house.job_id}",
+        f"/public/results/{house.job_id}/preview",
+        f"/api/template-media/{house.template_id}/content",
+        house.media_path,
+    ]
+    for path in files:
+        assert_unavailable(await house.ask(path))
+    await sweeping_fails(house.installation)
+    assert list(disk.path.iterdir()) == before, "nothing is written in its place"
+    if how == "unmounted":
+        disk.come_back()
+    else:
+        elsewhere.rename(root)
     await checked_reading(house)
     await heals(house)
+    await a_minute_passes(house.installation)
     await nothing_is_left(house)
 
 
-async def test_a_server_that_starts_on_a_full_disk_delivers_and_makes_room(
+async def test_a_server_that_starts_on_a_full_disk_delivers_and_heals(
     house: House, disk: SmallDisk, installation: Installation
 ) -> None:
     assert await asyncio.to_thread(house.server.stop) == 0
@@ -432,7 +436,26 @@ async def test_a_server_that_starts_on_a_full_disk_delivers_and_makes_room(
     await nothing_is_left(again)
 
 
-async def checked_reading_of_results(house: House) -> None:
-    """See that the result and its preview are there."""
-    for path in (f"/public/results/{house.job_id}", f"/public/results/{house.job_id}/preview"):
-        assert (await house.ask(path)).status == 200
+async def test_a_media_folder_that_cannot_be_used_ends_the_start_in_one_line(
+    installation: Installation, disk: SmallDisk
+) -> None:
+    await installation.set_up({"effect": "none"})
+    (disk.path / "file").touch()
+    read_only = disk.path / "медиа – папка 1"
+
+    def started(root: Path) -> str:
+        process = installation.start_server(variables={"MEDIA_ROOT": str(root)})
+        assert process.wait() == ExitCode.UNAVAILABLE
+        return process.log_path.read_text()
+
+    assert_one_line(started(disk.path / "file"), "Not a directory")
+    assert_one_line(started(disk.path / "file" / "media"), "Not a directory")
+    disk.make_read_only()
+    assert_one_line(started(read_only), "Read-only file system")
+    assert_one_line(started(disk.path / "missing"), "Read-only file system")
+
+
+def assert_one_line(log: str, reason: str) -> None:
+    """See that a start that failed said so in a line, without a path."""
+    told = [line for line in log.splitlines() if '"level": "info"' not in line]
+    assert told == [f"photochanger: The media folder cannot be used: {reason}"]

@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from io import BytesIO
 from typing import BinaryIO
 
 import pytest
@@ -41,7 +43,7 @@ async def keys_of(store: MediaStore) -> list[str]:
 
 
 def _write_through(file: BinaryIO, content: bytes) -> None:
-    file.writelines(content[start : start + 1024] for start in range(0, len(content), 1024))
+    shutil.copyfileobj(BytesIO(content), file, 1024)
     file.flush()
 
 

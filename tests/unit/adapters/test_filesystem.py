@@ -335,6 +335,32 @@ def test_check_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
     assert caught.value.message == "The media folder cannot be used: Not a directory"
 
 
+CHECK = """
+import sys
+from pathlib import Path
+from photochanger.adapters.filesystem import FilesystemMediaStore
+
+FilesystemMediaStore(Path(sys.argv[1])).check()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="taking root's rights away needs setpriv")
+def test_check_notices_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    tmp_path.chmod(0o500)
+    without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*without_rights, sys.executable, "-c", CHECK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=ROOT,
+    )
+    tmp_path.chmod(0o700)
+    assert "StorageUnavailable: The media folder cannot be used: Permission denied" in done.stderr
+
+
 def test_check_notices_a_folder_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> NoReturn:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
