@@ -1,12 +1,17 @@
 """What administrators do: slots, settings, templates, links, test runs, jobs."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from photochanger.application import templates
 from photochanger.application.edit_settings import SettingsEdit
 from photochanger.application.edit_slot import SlotEdit
+from photochanger.application.ports import MediaWriter
 from photochanger.domain.audit import AuditAction, Change
 from photochanger.domain.errors import (
     GalleryDisabled,
@@ -233,6 +238,24 @@ class TestTemplates:
         assert await office.files() == ["template"]
         await office.sweep.delete_files()
         assert (await office.files(), office.living_rows()) == ([], [])
+
+    async def test_a_template_that_is_not_stored_in_time_is_given_up(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create = office.storage.files.create
+
+        @asynccontextmanager
+        async def hang(key: str) -> AsyncIterator[MediaWriter]:
+            async with create(key) as writer:
+                await asyncio.Event().wait()
+                yield writer
+
+        monkeypatch.setattr(templates, "STORED_WITHIN", timedelta(milliseconds=50))
+        monkeypatch.setattr(office.storage.files, "create", hang)
+        with pytest.raises(StorageUnavailable, match="too long"):
+            await office.template()
+        await office.sweep.delete_files()
+        assert office.living_rows() == []
 
     async def test_too_many_bytes_are_refused_as_they_come(self, office: Office) -> None:
         with office.templates.receiving() as received:
