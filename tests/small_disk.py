@@ -64,11 +64,11 @@ class SmallDisk:
 
     def make_read_only(self) -> None:
         """Mount it read-only; every file that is open for writing has to be closed."""
-        self._run("mount", "-o", "remount,ro", str(self._disk))
+        self._run("mount", "-o", "remount,bind,ro", str(self._folder))
 
     def make_writable(self) -> None:
         """Mount it writable again."""
-        self._run("mount", "-o", "remount,rw", str(self._disk))
+        self._run("mount", "-o", "remount,bind,rw", str(self._folder))
 
     def vanish(self) -> None:
         """Unmount it; the empty folder below is seen."""

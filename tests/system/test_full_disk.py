@@ -69,13 +69,6 @@ async def server(installation: Installation) -> ServeProcess:
     return await asyncio.to_thread(installation.serve)
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(PHOTO)
-    return path
-
-
 def in_chunks(request: bytes) -> bytes:
     """Return the same request without saying how long it is."""
     head, _, body = request.partition(b"\r\n\r\n")
