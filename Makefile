@@ -39,6 +39,7 @@ format: $(VENV)/.dev ## Format the code
 contracts: $(VENV)/.dev ## Write contracts/ and the generated part of docs/ anew
 	$(BIN)/photochanger openapi --write contracts
 	$(BIN)/python docs/job_states.py > docs/job-states.md
+	$(BIN)/python docs/media_states.py > docs/media-states.md
 
 lock: $(VENV)/.dev ## Resolve the requirements anew, with hashes and without index addresses
 	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra server --extra embedded --extra s3 $(LOCK) -o requirements/runtime.txt

@@ -26,9 +26,10 @@ class Answer:
 
     status: int
     code: str | None = None
+    body: bytes | None = None
 
     def encoded(self, method: str) -> bytes:
-        body = f"<Error><Code>{self.code}</Code><Message>no</Message></Error>".encode() if self.code else b""
+        body = self.body or (_error(self.code).encode() if self.code else b"")
         head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         return head.encode() + (b"" if method == "HEAD" else body)
 
@@ -72,6 +73,21 @@ class WithoutCondition:
 
 
 Fault = Answer | CutRequest | Stall | CutAnswer | StallAnswer | Hang | WithoutCondition
+
+
+class Keeping:
+    """A rule: one object cannot be deleted, neither with others nor by itself."""
+
+    def __init__(self, key: str, prefix: str) -> None:
+        self._key = key
+        self._name = f"{prefix}/{key}"
+
+    def __call__(self, asked: Asked) -> Fault | None:
+        if asked.method == "POST" and asked.target.endswith("?delete"):
+            error = _error("AccessDenied").replace("<Code>", f"<Key>{self._name}</Key><Code>")
+            return Answer(200, body=f"<DeleteResult>{error}</DeleteResult>".encode())
+        is_meant = asked.method == "DELETE" and asked.target.endswith(self._key)
+        return Answer(403, "AccessDenied") if is_meant else None
 
 
 class S3Gate:
@@ -174,6 +190,10 @@ class S3Gate:
         self.hanging.set()
         while await reader.read(_CHUNK):
             pass
+
+
+def _error(code: str) -> str:
+    return f"<Error><Code>{code}</Code><Message>no</Message></Error>"
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None = None) -> None:

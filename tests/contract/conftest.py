@@ -14,37 +14,19 @@ from photochanger.adapters.postgres import (
 )
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
-from tests.postgres_records import PostgresRecords
-
-_OVER_THE_TRIGGERS: Final = "SET LOCAL session_replication_role = replica"
-"""Lets a transaction change the audit log, which no program may."""
+from tests.postgres_records import OVER_THE_TRIGGERS, PostgresRecords
 
 _CLEAR: Final = f"""
-    {_OVER_THE_TRIGGERS};
+    {OVER_THE_TRIGGERS};
     TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event, session, login_throttle,
         job_tally;
     UPDATE job_tally_progress SET until = 'epoch';
+    UPDATE sweeper SET holder = NULL, lease_expires_at = NULL, swept_at = NULL, compared_at = NULL;
     UPDATE setting SET document = '{{}}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;
     UPDATE slot SET configuration = DEFAULT_SLOT.configuration, ingest_password_hash = NULL,
         version = 1, updated_at = NULL, updated_by = NULL
     FROM slot AS DEFAULT_SLOT WHERE DEFAULT_SLOT.slot_id = 'slot-015' AND slot.version > 1;
 """
-
-_TIME_PASSES: Final = (
-    """UPDATE job SET created_at = created_at - %(by)s, deadline = deadline - %(by)s,
-        lease_expires_at = lease_expires_at - %(by)s, started_at = started_at - %(by)s,
-        finalized_at = finalized_at - %(by)s""",
-    """UPDATE media_object SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s,
-        offer_at = offer_at - %(by)s, fetched_at = fetched_at - %(by)s""",
-    "UPDATE session SET created_at = created_at - %(by)s, expires_at = expires_at - %(by)s",
-    "UPDATE login_throttle SET ends_at = ends_at - %(by)s",
-    "UPDATE audit_event SET at = at - %(by)s",
-    "UPDATE template SET created_at = created_at - %(by)s",
-    "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
-    # What was added up belongs to hours that are others now; it is added up again when that is asked for.
-    "DELETE FROM job_tally",
-    "UPDATE job_tally_progress SET until = DEFAULT",
-)
 
 
 class MemoryRecordsHarness(MemoryStorage):
@@ -57,21 +39,6 @@ class MemoryRecordsHarness(MemoryStorage):
     async def time_passes(self, by: timedelta) -> None:
         """Set the clock forward."""
         self.clock.advance(by)
-
-
-class PostgresRecordsHarness(PostgresRecords):
-    """PostgreSQL, where time passes by setting everything that is stored back."""
-
-    def __init__(self, pool: Pool, hub: SignalHub) -> None:
-        super().__init__(pool, hub)
-        self._pool = pool
-
-    async def time_passes(self, by: timedelta) -> None:
-        """Set every stored moment back."""
-        async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(_OVER_THE_TRIGGERS)
-            for statement in _TIME_PASSES:
-                await connection.execute(statement, {"by": by})
 
 
 @pytest.fixture
@@ -90,9 +57,9 @@ async def postgres_pool(worker_database: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def postgres_records(postgres_pool: Pool) -> PostgresRecordsHarness:
+def postgres_records(postgres_pool: Pool) -> PostgresRecords:
     """Return fresh records in PostgreSQL, announced in this process."""
-    return PostgresRecordsHarness(postgres_pool, SignalHub())
+    return PostgresRecords(postgres_pool, SignalHub())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,16 @@ class TestFilesystemMediaStore(MediaStoreContract):
 
         monkeypatch.setattr(os, "write", write_while_there_is_room)
         return store
+
+    @pytest.fixture
+    def get_stuck(self, store: FilesystemMediaStore, tmp_path: Path) -> Callable[[str], None]:
+        def put_a_folder_in_its_place(key: str) -> None:
+            path = tmp_path / "media" / key
+            path.unlink(missing_ok=True)
+            (path / "of somebody else").mkdir(parents=True)
+
+        return put_a_folder_in_its_place
+
+    @pytest.fixture
+    def unreachable_store(self, tmp_path: Path) -> FilesystemMediaStore:
+        return FilesystemMediaStore(tmp_path / "not mounted")

@@ -1,5 +1,7 @@
 """The in-memory adapters, held to the contracts."""
 
+from collections.abc import Callable
+
 import pytest
 
 from photochanger.adapters.memory import (
@@ -14,6 +16,7 @@ from photochanger.application.ports import (
     AccountRepository,
     AuditFilter,
     Clock,
+    Installation,
     MediaStore,
     PasswordHasher,
     Signals,
@@ -26,6 +29,8 @@ from photochanger.testing.auth import PasswordHasherContract
 from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.history import JobHistoryContract
+from photochanger.testing.housekeeping import HousekeepingContract
+from photochanger.testing.installation import InstallationContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -102,6 +107,12 @@ class TestMemoryHistory(JobHistoryContract):
         return memory_records
 
 
+class TestMemoryHousekeeping(HousekeepingContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
 class TestMemorySessions(SessionRepositoryContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
@@ -126,10 +137,24 @@ class TestMemorySettings(SettingsRepositoryContract):
         return memory_records
 
 
+class TestMemoryInstallation(InstallationContract):
+    @pytest.fixture
+    def installation(self) -> Installation:
+        return MemoryStorage().installation
+
+    @pytest.fixture
+    def another_installation(self) -> Installation:
+        return MemoryStorage().installation
+
+
 class TestMemoryMediaStore(MediaStoreContract):
     @pytest.fixture
-    def store(self) -> MediaStore:
+    def store(self) -> MemoryMediaStore:
         return MemoryMediaStore()
+
+    @pytest.fixture
+    def get_stuck(self, store: MemoryMediaStore) -> Callable[[str], None]:
+        return store.stuck.add
 
     @pytest.fixture
     def full_store(self) -> MediaStore:

@@ -1,13 +1,18 @@
 """The PostgreSQL adapters, held to the contracts."""
 
+from collections.abc import AsyncIterator, Callable
+
 import psycopg
 import pytest
 
-from photochanger.adapters.postgres import PostgresSignals
+from photochanger.adapters.postgres import PostgresInstallation, PostgresSignals, create_pool, migrate
+from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.ports import Signals, Topic
 from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.harness import Records
 from photochanger.testing.history import JobHistoryContract
+from photochanger.testing.housekeeping import HousekeepingContract
+from photochanger.testing.installation import InstallationContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
 from photochanger.testing.media_registry import MediaRegistryContract
@@ -43,6 +48,21 @@ class TestPostgresTemplates(TemplateRepositoryContract):
         return postgres_records
 
 
+class TestPostgresInstallation(InstallationContract):
+    @pytest.fixture
+    def installation(self, postgres_pool: Pool) -> PostgresInstallation:
+        return PostgresInstallation(postgres_pool)
+
+    @pytest.fixture
+    async def another_installation(
+        self, new_database: Callable[..., str]
+    ) -> AsyncIterator[PostgresInstallation]:
+        dsn = new_database(migrated=False)
+        migrate(dsn)
+        async with create_pool(dsn, min_size=1, max_size=1, timeout_sec=30) as pool:
+            yield PostgresInstallation(pool)
+
+
 class TestPostgresUsage(ProviderUsageContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
@@ -56,6 +76,12 @@ class TestPostgresAudit(AuditLogContract):
 
 
 class TestPostgresHistory(JobHistoryContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresHousekeeping(HousekeepingContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

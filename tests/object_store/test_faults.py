@@ -34,7 +34,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "read": lambda store: fetch(store, a_key(1)),
     "read a part": lambda store: fetch(store, a_key(1), 5, 9),
     "read nothing": lambda store: fetch(store, a_key(1), 5, 5),
-    "delete": lambda store: store.delete(a_key(3)),
+    "delete": lambda store: store.delete([a_key(3)]),
     "list": listed,
     "ping": lambda store: store.ping(),
     "check": lambda store: store.check(),
@@ -81,7 +81,7 @@ async def test_whatever_the_service_does_storage_is_unavailable_until_it_is_well
         assert_discreet(outcome, gate.before(bucket))
     assert SECRET not in caplog.text
     gate.rule = lambda _: None
-    await store.delete(a_key(2))  # as the sweeper will: where no answer came, the file may be there
+    await store.delete([a_key(2)])  # as the sweeper will: where no answer came, the file may be there
     again = await outcomes(store, names)
     assert {name: error for name, error in again.items() if isinstance(error, BaseException)} == {}
 

@@ -11,9 +11,11 @@ from obstore import put_async
 
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.object_store.client import connect
+from photochanger.adapters.object_store.deletion import KEYS_AT_ONCE
 from photochanger.adapters.object_store.store import ObjectMediaStore, Scratch
 from photochanger.adapters.object_store.uploads import PART_BYTES
-from tests.s3_gate import S3Gate
+from photochanger.domain.errors import StorageUnavailable
+from tests.s3_gate import Answer, S3Gate
 from tests.s3_server import KEY_ID, PREFIX, SECRET, S3Server
 from tests.unit.adapters.media_files import BYTES, a_key, fetch, listed, put
 
@@ -42,7 +44,7 @@ async def test_no_name_is_made_of_anything_but_a_key(store: ObjectMediaStore, ga
     with pytest.raises(ValueError, match="not a key"):
         await fetch(store, key)
     with pytest.raises(ValueError, match="not a key"):
-        await store.delete(key)
+        await store.delete([key])
     assert gate.asked == []
 
 
@@ -54,10 +56,11 @@ async def test_nothing_outside_the_prefix_is_asked_for(
     await fetch(store, a_key())
     await listed(store)
     await store.ping()
-    await store.delete(a_key())
-    inside = (
+    await store.delete([a_key()])
+    inside: tuple[str, ...] = (
         f"/{bucket.name}/{PREFIX}/",
         f"/{bucket.name}?list-type=2&prefix={PREFIX.replace('/', '%2F')}%2F",
+        f"/{bucket.name}?delete",  # its body says what
     )
     assert [asked.target for asked in gate.asked if not asked.target.startswith(inside)] == []
 
@@ -75,7 +78,7 @@ async def test_files_of_others_are_neither_listed_nor_taken_for_ours(
     assert await listed(store) == []
     await put(store, KEY)
     assert await listed(store) == [KEY]
-    await store.delete(KEY)
+    await store.delete([KEY])
     assert s3_server.names(bucket) == sorted(others)
 
 
@@ -90,6 +93,65 @@ async def test_more_keys_than_a_page_holds_are_listed(
     s3_server.put(bucket, f"{PREFIX}/{a_key(5000)}.part")
     assert await listed(store) == sorted([*keys, a_key(5000)])
     assert len(gate.asked) == 2
+
+
+async def test_many_files_are_deleted_with_few_requests(
+    store: ObjectMediaStore, gate: S3Gate, s3_server: S3Server, bucket: Bucket
+) -> None:
+    keys = [a_key(number) for number in range(2 * KEYS_AT_ONCE + 1)]
+    for key in keys[::100]:
+        s3_server.put(bucket, f"{PREFIX}/{key}")
+        s3_server.put(bucket, f"{PREFIX}/{key}.part")
+    assert set(await store.delete(keys)) == set(keys)
+    assert s3_server.names(bucket) == []
+    assert [asked.method for asked in gate.asked] == 3 * ["POST"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(501, "NotImplemented"),
+        Answer(405, "MethodNotAllowed"),
+        Answer(400, "InvalidRequest"),
+        Answer(403, "AccessDenied"),
+        Answer(200, body=b"<html>welcome</html>"),
+        Answer(
+            200, body=b"<DeleteResult><Error><Key>else</Key><Code>A</Code><Message/></Error></DeleteResult>"
+        ),
+    ],
+    ids=["not implemented", "no such method", "not understood", "refused", "a page", "of another object"],
+)
+async def test_a_service_that_cannot_delete_many_deletes_them_one_by_one(
+    store: ObjectMediaStore, gate: S3Gate, s3_server: S3Server, bucket: Bucket, answer: Answer
+) -> None:
+    keys = [a_key(number) for number in range(20)]
+    for key in keys[1:]:
+        s3_server.put(bucket, f"{PREFIX}/{key}.part")
+        s3_server.put(bucket, f"{PREFIX}/{key}")
+    gate.rule = lambda asked: answer if asked.method == "POST" else None
+    assert set(await store.delete(keys)) == set(keys)
+    assert s3_server.names(bucket) == []
+
+
+async def test_where_nothing_at_all_is_deleted_storage_is_unavailable(
+    store: ObjectMediaStore, gate: S3Gate
+) -> None:
+    gate.rule = lambda asked: Answer(403, "AccessDenied") if asked.method in {"POST", "DELETE"} else None
+    with pytest.raises(StorageUnavailable, match="AccessDenied"):
+        await store.delete([a_key(1), a_key(2)])
+
+
+async def test_a_service_that_lists_without_order_is_found_out(store: ObjectMediaStore, gate: S3Gate) -> None:
+    one, two = sorted([a_key(1), a_key(2)])
+    names = "".join(
+        f"<Contents><Key>{PREFIX}/{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        "<ETag>1</ETag><Size>1</Size></Contents>"
+        for key in (two, one)
+    )
+    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{names}</ListBucketResult>"
+    gate.rule = lambda _: Answer(200, body=body.encode())
+    with pytest.raises(StorageUnavailable, match="order"):
+        await listed(store)
 
 
 def private_bytes() -> int:
@@ -172,7 +234,7 @@ async def test_a_reader_who_is_slow_is_waited_for(store: ObjectMediaStore) -> No
     await put(store, a_key(), 8 * BYTES)
     reading = store.read(a_key())
     received = await anext(reading)
-    await store.delete(a_key())
+    await store.delete([a_key()])
     await put(store, a_key(2))
     received += b"".join([chunk async for chunk in reading])
     assert received == 8 * BYTES

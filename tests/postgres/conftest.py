@@ -7,6 +7,8 @@ import pytest
 from photochanger.adapters.postgres import PostgresJobRepository, PostgresMediaRegistry, create_pool
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.signal_hub import SignalHub
+from photochanger.testing.harness import Records
+from tests.postgres_records import PostgresRecords
 
 _CLEAR = """
     SET LOCAL session_replication_role = replica;
@@ -22,6 +24,12 @@ async def pool(worker_database: str) -> AsyncIterator[Pool]:
         async with pool.connection() as connection:
             await connection.execute(_CLEAR)
         yield pool
+
+
+@pytest.fixture
+def records(pool: Pool) -> Records:
+    """Return all repositories over the pool."""
+    return PostgresRecords(pool, SignalHub())
 
 
 @pytest.fixture

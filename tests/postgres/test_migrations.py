@@ -180,6 +180,19 @@ def test_the_schema_refuses_files_that_cannot_be(
     assert caught.value.diag.constraint_name == constraint
 
 
+def test_an_installation_has_one_id_and_keeps_it(new_database: NewDatabase) -> None:
+    dsn = new_database()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        before = connection.execute("SELECT installation_id FROM installation").fetchall()
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("INSERT INTO installation DEFAULT VALUES")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute("UPDATE installation SET installation_id = 'mine'")
+        migrate(dsn)
+        assert connection.execute("SELECT installation_id FROM installation").fetchall() == before
+    assert len(before) == 1
+
+
 _VERSIONS = Path(migrations.__file__).parent / "versions"
 
 _DATA_OF_THE_FIRST_VERSION = """
@@ -232,7 +245,7 @@ _DATA_OF_THE_SECOND_VERSION = """
 """
 
 
-@pytest.mark.parametrize("version", ["0001", "0002"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, version: str) -> None:
     dsn = new_database(migrated=False)
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -244,7 +257,7 @@ def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, versi
         if version >= "0002":
             connection.execute(_DATA_OF_THE_SECOND_VERSION)
         before = _contents(connection)
-        assert migrate(dsn) == [each for each in ("0002", "0003") if each > version]
+        assert migrate(dsn) == [each for each in ("0002", "0003", "0004", "0005") if each > version]
         after = _contents(connection)
     assert [{name: row[name] for name in old} for row, old in zip(after, before, strict=True)] == before
     if version == "0001":

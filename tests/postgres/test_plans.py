@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from photochanger.adapters.postgres import (
     audit,
     history,
+    housekeeping,
     job_statements,
     media,
     statistics,
@@ -94,6 +95,7 @@ _FINALIZE = {
     "result": "{}",
     **stored_images([an_image(), an_image()]),
 }
+_END_RESULTS = {"slot_id": "slot-002", "limit": 9, "is_first": True, **_ENTRY}
 _YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 _DAY = Period(start=_YESTERDAY, end=_YESTERDAY + timedelta(days=1), bucket=HOUR)
 _FAILED = FINAL_STATES - {JobState.COMPLETED}
@@ -118,6 +120,10 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (media._PEEK, {"media_id": "a" * 32}, "media_object_pkey"),
     (media._FETCHED, {"media_ids": ["a" * 32]}, "media_object_pkey"),
     (media._OFFER, described(an_image()), "media_object_pkey"),
+    # where few files are living, any of the indexes that hold no other is as good
+    (media._LIVING, {"after": "result/" + "a" * 32, "limit": 500}, "Scan using media_"),
+    (media._FIND, {"media_ids": ["a" * 32]}, "media_object_pkey"),
+    (media._CONFIRM, {"media_ids": ["a" * 32]}, "media_object_pkey"),
     (templates._FIND, {"template_ids": ["a" * 32]}, "template_pkey"),
     (
         templates._ADD,
@@ -139,9 +145,9 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "media_object_pkey"),
     (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "job_pending_by_seq"),
     (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "media_object_pkey"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_result_by_slot"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "job_pkey"),
-    (job_statements.END_RESULTS, {"slot_id": "slot-002", **_ENTRY}, "media_object_pkey"),
+    (job_statements.END_RESULTS, _END_RESULTS, "job_result_by_slot"),
+    (job_statements.END_RESULTS, _END_RESULTS, "job_pkey"),
+    (job_statements.END_RESULTS, _END_RESULTS, "media_object_pkey"),
     (audit._page([]), {"limit": 50}, "audit_event_pkey"),
     (audit._page(["before"]), {"limit": 50, "before": 1_000}, "audit_event_pkey"),
     (audit._page(["action"]), {"limit": 50, "action": "slot_changed"}, "audit_event_by_action"),
@@ -186,6 +192,14 @@ def test_a_plan_made_on_empty_tables_is_good_for_full_ones(
     plan = "\n".join(line for (line,) in rows)
     assert index in plan
     assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("index", ["job_final_by_created", "media_deleted_by_created", "job_pkey"])
+def test_forgetting_walks_the_oldest(connection: psycopg.Connection, index: str) -> None:
+    plan = _plan(connection, housekeeping._FORGET, {"history": timedelta(days=30), "limit": 100})
+    assert index in plan
+    assert "Seq Scan on job " not in plan
+    assert "Seq Scan on media_object" not in plan
 
 
 def test_the_queues_indexes_hold_the_queue_only(connection: psycopg.Connection) -> None:

@@ -16,8 +16,10 @@ from psycopg.conninfo import conninfo_to_dict
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.adapters.credentials_file import CredentialsFile
 from photochanger.adapters.object_store.bucket import Bucket
+from photochanger.application.media_ownership import MARK_KEY
 from photochanger.domain.account import Account
 from photochanger.domain.job import Job, JobState, parse_job_id
+from photochanger.domain.media import parse_media_key
 from photochanger.domain.operation import ParameterValue
 from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import ProviderCall, SlotId
@@ -216,7 +218,9 @@ class Installation:
                 cursor = await connection.execute("SELECT media_id, kind, state FROM media_object")
                 rows: list[dict[str, Any]] = await cursor.fetchall()
             keys = container.store().keys()
-            files = {key.rpartition("/")[2] async for key in keys}
+            media = {key: parse_media_key(key) async for key in keys}
+        assert {key for key, found in media.items() if found is None} == {MARK_KEY}
+        files = {found[1] for found in media.values() if found is not None}
         stored = {row["media_id"] for row in rows if row["state"] == "stored"}
         known = {row["media_id"] for row in rows if row["state"] != "deleted"}
         return [

@@ -253,7 +253,8 @@ async def sweeping_fails(installation: Installation) -> None:
     """Wait until the sweeper has said that it cannot delete."""
 
     async def says_so() -> bool:
-        return "cannot sweep now" in installation.logs()
+        log = installation.logs()
+        return "cannot sweep now" in log or "files could not be deleted" in log
 
     await eventually(says_so)
 

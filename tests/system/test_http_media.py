@@ -108,7 +108,7 @@ async def test_it_is_gone_once_the_call_is_over(system: System, port: int) -> No
 async def test_it_is_gone_where_its_file_is(system: System, port: int) -> None:
     async with a_link(system) as link:
         media = system.storage.records.media[link.media_id].media
-        await system.storage.files.delete(media_key(media.kind, media.media_id))
+        await system.storage.files.delete([media_key(media.kind, media.media_id)])
         answer = await exchange(port, get(path_of(link)))
         assert (answer.status, json.loads(answer.body)["code"]) == (410, "media_expired")
 

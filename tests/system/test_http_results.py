@@ -141,7 +141,7 @@ class TestResults:
     async def test_it_is_gone_where_its_file_is(self, system: System, port: int, path: str) -> None:
         (job,) = system.storage.records.jobs.values()
         assert job.result is not None
-        await system.storage.files.delete(media_key(MediaKind.RESULT, job.result.image.media_id))
+        await system.storage.files.delete([media_key(MediaKind.RESULT, job.result.image.media_id)])
         assert (await exchange(port, get(path))).status == 410
 
     @pytest.mark.parametrize("job_id", ["0" * 32, "0", "A" * 32, "0" * 33, "%00", "x/y"])

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from photochanger.adapters.object_store.bucket import Bucket
+from photochanger.application.media_ownership import MARK_KEY
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.job import JobState
 from photochanger.entrypoints.cli.booth import Delivery, Refusal
@@ -22,6 +23,8 @@ from tests.s3_server import PREFIX, SECRET, S3Server
 from tests.system.installation import SLOT, Installation, as_url, eventually, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
+
+MARK = f"{PREFIX}/{MARK_KEY}"
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ async def test_a_photo_goes_through_the_bucket_and_nothing_stays_there(
 
     async def only_the_result_is_there() -> bool:
         kinds = [name.removeprefix(f"{PREFIX}/").partition("/")[0] for name in s3_server.names(bucket)]
-        return kinds == ["preview", "result"]
+        return kinds == ["installation", "preview", "result"]
 
     await eventually(only_the_result_is_there)
     assert await installation.discrepancies() == []
@@ -101,7 +104,7 @@ async def test_a_photo_goes_through_the_bucket_and_nothing_stays_there(
     assert (await fetched(url))[0] == 410
 
     async def nothing_is_there() -> bool:
-        return s3_server.names(bucket) == []
+        return s3_server.names(bucket) == [MARK]
 
     await eventually(nothing_is_there)
     assert s3_server.unfinished_uploads(bucket) == []
@@ -143,12 +146,12 @@ async def test_what_a_killed_process_has_stored_for_no_job_is_swept(
         server.kill()
         await asyncio.gather(sending, return_exceptions=True)
         gate.rule = lambda _: None
-        assert len(s3_server.names(bucket)) == 1
+        assert len(s3_server.names(bucket)) == 2
         assert await installation.jobs() == []
     await asyncio.to_thread(installation.serve)
 
     async def nothing_is_there() -> bool:
-        return s3_server.names(bucket) == []
+        return s3_server.names(bucket) == [MARK]
 
     await eventually(nothing_is_there)
     assert await installation.discrepancies() == []

@@ -25,6 +25,12 @@ def test_the_chart_of_the_job_states_is_drawn_from_the_table() -> None:
     assert (ROOT / "docs" / "job-states.md").read_text() == chart(), "run: make contracts"
 
 
+def test_the_chart_of_the_media_states_is_drawn_from_the_table() -> None:
+    chart = runpy.run_path(str(ROOT / "docs" / "media_states.py"))["chart"]
+
+    assert (ROOT / "docs" / "media-states.md").read_text() == chart(), "run: make contracts"
+
+
 @pytest.mark.parametrize("package", FLOORS)
 def test_no_library_is_older_than_its_last_known_weakness(package: str) -> None:
     assert Version(version(package)) >= Version(FLOORS[package])

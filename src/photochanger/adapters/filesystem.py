@@ -20,11 +20,13 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, TypeVar, cast
 
 from photochanger.application.ports.storage import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
@@ -40,6 +42,8 @@ _ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER_FLAGS: Final = _ROOT_FLAGS | os.O_NOFOLLOW
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_T = TypeVar("_T")
+
 _NOT_THERE: Final = "The media folder is not there: is its disk mounted?"
 
 _KIND = re.compile(r"[a-z]+(?:_[a-z]+)*")
@@ -51,7 +55,7 @@ class FilesystemMediaStore(MediaStore):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._is_checked = False
+        self._checked: tuple[int, int] | None = None
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
 
     def check(self) -> None:
@@ -67,7 +71,8 @@ class FilesystemMediaStore(MediaStore):
             if error.errno not in _NO_ROOM or not self._root.is_dir():
                 reason = os.strerror(error.errno or errno.EIO)
                 raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
-        self._is_checked = (self._root / _SCRATCH).is_dir()
+        if (self._root / _SCRATCH).is_dir():
+            self._checked = _identity(self._root.stat())
 
     def _try_to_publish(self) -> None:
         with _opened_folder(self._root) as folder:
@@ -106,7 +111,7 @@ class FilesystemMediaStore(MediaStore):
             return self._open_folder(path)
 
     def _make_folder(self, path: Path) -> None:
-        if not self._is_checked:
+        if self._checked is None:
             self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         with self._opened_root() as root:
             self._require_ours(root)
@@ -162,40 +167,60 @@ class FilesystemMediaStore(MediaStore):
             with suppress(StorageUnavailable):  # bytes that find no room at the end are not wanted any more
                 file.close()
 
-    async def delete(self, key: str) -> None:
-        """Delete the file and its unfinished part, if there are any; see the port."""
-        path, name = self._split(key)
-        with _translated(), suppress(FileNotFoundError):
-            folder = self._open_folder(path)
-            try:
-                _withdraw(folder, name)
-            finally:
-                os.close(folder)
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete the files and their unfinished parts, if there are any; see the port."""
+        names_in: defaultdict[Path, list[str]] = defaultdict(list)
+        for key in keys:
+            path, name = self._split(key)
+            names_in[path].append(name)
+        return await self._in_thread(partial(self._delete, names_in))
 
-    async def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial; see the port."""
-        for kind in await self._in_thread(Path()):
-            for shard in await self._in_thread(Path(kind)):
-                names = await self._in_thread(Path(kind, shard), files=True)
-                for name in {name.removesuffix(_PART) for name in names}:
-                    if _KEY.fullmatch(key := f"{kind}/{shard}/{name}"):
-                        yield key
+    def _delete(self, names_in: Mapping[Path, Sequence[str]]) -> Collection[str]:
+        clear: set[str] = set()
+        with _reached(), self._opened_root() as root:
+            self._require_ours(root)
+            for path, names in names_in.items():
+                with suppress(OSError):  # what is wrong with one folder does not keep the files of others
+                    clear.update(f"{path}/{name}" for name in _delete_from(root, path, names))
+        return clear
+
+    async def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, that comes after `after`; see the port."""
+        for kind in await self._in_thread(partial(self._folders_in, "", after)):
+            for shard in await self._in_thread(partial(self._folders_in, kind, after)):
+                for key in await self._in_thread(partial(self._keys_in, shard, after)):
+                    yield key
+
+    def _folders_in(self, folder: str, after: str) -> Sequence[str]:
+        """Return the paths, with a slash at the end, of the folders that may hold keys after `after`."""
+        paths = [f"{folder}{name}/" for name in self._listed(folder, folders=True)]
+        return sorted(path for path in paths if after[: len(path)] <= path)
+
+    def _keys_in(self, shard: str, after: str) -> Sequence[str]:
+        names = {name.removesuffix(_PART) for name in self._listed(shard)}
+        return sorted(key for name in names if _KEY.fullmatch(key := f"{shard}{name}") and key > after)
 
     async def ping(self) -> None:
         """Write a few bytes where files in work are; see the port."""
-        with self.scratch() as file, _translated():
+        with self.scratch() as file, _translated(), self._opened_root() as root:
+            self._require_ours(root)
             os.write(file.fileno(), b"ready")
 
-    async def _in_thread(self, path: Path, *, files: bool = False) -> list[str]:
-        return await asyncio.wrap_future(self._threads.submit(self._listed, path, files=files))
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.wrap_future(self._threads.submit(call))
 
-    def _listed(self, path: Path, *, files: bool) -> list[str]:
-        with _translated(), self._opened_root() as root, os.scandir(self._root / path) as entries:
+    def _listed(self, folder: str, *, folders: bool = False) -> Sequence[str]:
+        with (
+            _reached(),
+            self._opened_root() as root,
+            _opened_folder(Path(folder), within=root) as listed,
+            os.scandir(listed) as entries,
+        ):
             self._require_ours(root)
             return [
                 entry.name
                 for entry in entries
-                if (entry.is_file if files else entry.is_dir)(follow_symlinks=False)
+                if (entry.is_dir if folders else entry.is_file)(follow_symlinks=False)
             ]
 
     def _split(self, key: str) -> tuple[Path, str]:
@@ -208,7 +233,7 @@ class FilesystemMediaStore(MediaStore):
         try:
             root = os.open(self._root, _ROOT_FLAGS)
         except FileNotFoundError as error:
-            if self._is_checked:
+            if self._checked is not None:
                 raise StorageUnavailable(_NOT_THERE) from error
             raise
         try:
@@ -217,21 +242,22 @@ class FilesystemMediaStore(MediaStore):
             os.close(root)
 
     def _require_ours(self, root: int) -> None:
-        """Raise `StorageUnavailable` where nothing of ours is there, not even an empty folder."""
-        if self._is_checked and not any(map(_KIND.fullmatch, os.listdir(root))):
+        """Raise `StorageUnavailable` where this is not the folder of `check`, and holds no files of ours.
+
+        The same disk may be another one to the system when it is mounted again.
+        """
+        if self._checked in {None, _identity(os.fstat(root))}:
+            return
+        if not any(_KIND.fullmatch(name) for name in os.listdir(root) if name != _SCRATCH):
             raise StorageUnavailable(_NOT_THERE)
 
     def _open_folder(self, path: Path) -> int:
         with self._opened_root() as root:
             try:
-                parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+                return _open_below(root, path)
             except FileNotFoundError:
                 self._require_ours(root)
                 raise
-        try:
-            return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
-        finally:
-            os.close(parent)
 
 
 class _ScratchFile(io.FileIO):
@@ -317,6 +343,10 @@ class _Writer(MediaWriter):
             raise StorageUnavailable("The file could not be written")
 
 
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
 def _scratch_file(folder: Path) -> BinaryIO:
     with tempfile.TemporaryFile(dir=folder, buffering=0) as nameless:
         file = _ScratchFile(os.dup(nameless.fileno()), "r+")
@@ -347,6 +377,38 @@ def _withdraw(folder: int, name: str) -> None:
             os.unlink(each, dir_fd=folder)
 
 
+def _delete_from(root: int, path: Path, names: Sequence[str]) -> Sequence[str]:
+    """Delete files of one folder, and return the names of which durably nothing is left."""
+    try:
+        folder = _open_below(root, path)
+    except FileNotFoundError:
+        return names
+    try:
+        clear = [name for name in names if _is_withdrawn(folder, name)]
+        # Without this a file could be back after a power failure, when its row says that it is deleted. It is
+        # done also where nothing was found: who deleted it may have been killed before this.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return clear
+
+
+def _is_withdrawn(folder: int, name: str) -> bool:
+    try:
+        _withdraw(folder, name)
+    except OSError:
+        return False
+    return True
+
+
+def _open_below(root: int, path: Path) -> int:
+    parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+    try:
+        return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
 def _open_regular(folder: int, name: str) -> int:
     # O_NONBLOCK: a FIFO in the folder must not make the process wait for its writer.
     try:
@@ -368,6 +430,15 @@ def _opened_folder(path: Path, *, within: int | None = None) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn whatever is wrong with a folder that was there into what the port promises."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable from error
 
 
 @contextmanager

@@ -23,3 +23,8 @@ def new_media_id() -> MediaId:
 def new_session_id() -> SessionId:
     """Return an unguessable session id."""
     return SessionId(secrets.token_hex(_BYTES))
+
+
+def new_sweeper_id() -> str:
+    """Return a name for one sweep that no other has."""
+    return secrets.token_hex(_BYTES)

@@ -18,6 +18,10 @@ from photochanger.domain.retention import (
 from photochanger.domain.slot import MAX_CONCURRENCY, SlotConfiguration, out_of_range
 
 MAX_UPLOAD_MB_CEILING: Final = 2048
+MIN_HISTORY_DAYS: Final = 8
+"""Longer than any result lives."""
+MAX_HISTORY_DAYS: Final = 3650
+DEFAULT_HISTORY_DAYS: Final = 30
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
 BYTES_PER_MB: Final = 1_000_000
@@ -66,10 +70,16 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanupSettings:
-    """How often the sweeper runs."""
+    """Whether and how often the sweeper runs, and how long records outlive their files."""
 
     enabled: bool = True
     interval_sec: int = 15
+    history_days: int = DEFAULT_HISTORY_DAYS
+
+    @property
+    def history(self) -> timedelta:
+        """How long final jobs, and the tombstones of files, are kept."""
+        return timedelta(days=self.history_days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +136,9 @@ def _other_problems(settings: Settings) -> Iterator[Problem]:
     )
     yield from out_of_range("results.gallery_size", settings.results.gallery_size, 1, 100)
     yield from out_of_range("cleanup.interval_sec", settings.cleanup.interval_sec, 1, 3_600)
+    yield from out_of_range(
+        "cleanup.history_days", settings.cleanup.history_days, MIN_HISTORY_DAYS, MAX_HISTORY_DAYS
+    )
     yield from out_of_range("limits.per_slot", settings.limits.per_slot, 1, MAX_CONCURRENCY)
 
 

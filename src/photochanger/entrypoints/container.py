@@ -17,6 +17,8 @@ from photochanger.adapters.jwt_tokens import JwtAccessTokens
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
+from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
+from photochanger.adapters.postgres.installation import PostgresInstallation
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
@@ -41,6 +43,7 @@ from photochanger.application.administer_jobs import CancelJob, CleanSlot
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.check_slot import CheckSlot
+from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.edit_accounts import EditAccounts
 from photochanger.application.edit_settings import EditSettings
@@ -48,12 +51,15 @@ from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.login import LogIn
+from photochanger.application.media_ownership import CheckMediaOwner
 from photochanger.application.ports import (
     AccessTokens,
     AccountRepository,
     AuditLog,
+    Housekeeping,
     ImageEditor,
     ImageProvider,
+    Installation,
     JobHistory,
     JobRepository,
     LoginThrottle,
@@ -79,6 +85,7 @@ from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.sweep import Sweep
 from photochanger.application.templates import Templates
 from photochanger.application.try_slot import TrySlot
+from photochanger.application.verify import Verify
 from photochanger.application.worker import Worker
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.operation import ProviderCatalogue
@@ -183,6 +190,9 @@ class Container(containers.DeclarativeContainer):
     templates: providers.Provider[TemplateRepository] = _port(
         TemplateRepository, providers.Singleton(PostgresTemplateRepository, pool), tracing, metrics
     )
+    installation: providers.Provider[Installation] = _port(
+        Installation, providers.Singleton(PostgresInstallation, pool), tracing, metrics
+    )
     usage: providers.Provider[ProviderUsage] = _port(
         ProviderUsage, providers.Singleton(PostgresProviderUsage, pool), tracing, metrics
     )
@@ -202,6 +212,9 @@ class Container(containers.DeclarativeContainer):
     statistics: providers.Provider[Statistics] = _port(
         Statistics, providers.Singleton(PostgresStatistics, pool), tracing, metrics
     )
+    housekeeping: providers.Provider[Housekeeping] = _port(
+        Housekeeping, providers.Singleton(PostgresHousekeeping, pool), tracing, metrics
+    )
     accounts: providers.Provider[AccountRepository] = _port(
         AccountRepository, credentials_file, tracing, metrics
     )
@@ -216,6 +229,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(_place_of_media, environment), folder=media_folder, bucket=media_bucket
     )
     store: providers.Provider[MediaStore] = _port(MediaStore, media_store, tracing, metrics)
+    check_media_owner = providers.Singleton(CheckMediaOwner, installation=installation, store=store)
     images: providers.Provider[ImageEditor] = _port(
         ImageEditor,
         providers.Singleton(PillowImageEditor, scratch=media_folder.provided.scratch),
@@ -250,7 +264,19 @@ class Container(containers.DeclarativeContainer):
         ProviderLinks, registry=registry, store=store, base_url=public_base_url
     )
     open_link = providers.Singleton(OpenLink, registry=registry, store=store)
-    sweep = providers.Singleton(Sweep, jobs=jobs, registry=registry, store=store)
+    compare_media = providers.Singleton(CompareMedia, registry=registry, store=store)
+    sweep = providers.Singleton(
+        Sweep,
+        jobs=jobs,
+        registry=registry,
+        store=store,
+        housekeeping=housekeeping,
+        compare=compare_media,
+        clock=clock,
+    )
+    verify = providers.Singleton(
+        Verify, registry=registry, store=store, housekeeping=housekeeping, compare=compare_media
+    )
     call_providers = providers.Singleton(
         CallProviders,
         providers=image_providers,

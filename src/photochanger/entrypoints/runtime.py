@@ -5,6 +5,8 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from socket import socket
 
 import structlog
@@ -113,6 +115,7 @@ async def _expire_regularly(container: Container) -> None:
 
 
 async def _clean_up_regularly(container: Container) -> None:
+    """Sweep again and again, or see that somebody else does; while it is switched off, nobody lags behind."""
     sweep, configuration = container.sweep(), container.configuration()
     swept_at = time.monotonic()
     container.metrics().watch(Level.SWEEPER_LAG, lambda: time.monotonic() - swept_at)
@@ -120,9 +123,25 @@ async def _clean_up_regularly(container: Container) -> None:
     while True:
         with suppress(PhotoChangerError):
             cleanup = (await configuration.get()).settings.cleanup
-        if not cleanup.enabled or await _repeatable(sweep.delete_files, "files deleted"):
-            swept_at = time.monotonic()
+        if cleanup.enabled:
+            await _repeatable(partial(_sweep, container, cleanup), "swept")
+        with suppress(PhotoChangerError):
+            ago = (await sweep.last()).swept_ago if cleanup.enabled else timedelta(0)
+            swept_at = swept_at if ago is None else time.monotonic() - ago.total_seconds()
         await asyncio.sleep(cleanup.interval_sec)
+
+
+async def _sweep(container: Container, cleanup: CleanupSettings) -> int:
+    """Do what there is to do, and return how many things were done; somebody else may be at it."""
+    swept = await container.sweep()(history=cleanup.history)
+    if swept is None:
+        return 0
+    container.metrics().swept(swept.deleted_files, strays=swept.stray_files, lost=swept.lost_files)
+    if swept.stray_files or swept.lost_files:
+        _LOGGER.warning("files and records differed", strays=swept.stray_files, lost=swept.lost_files)
+    if swept.undeleted_files:
+        _LOGGER.warning("files could not be deleted", count=swept.undeleted_files)
+    return swept.deleted_files.total() + swept.forgotten_jobs + swept.forgotten_files
 
 
 async def _show_regularly(show: Callable[[], Awaitable[None]], what: str) -> None:

@@ -16,6 +16,7 @@ from photochanger.application.ports.administration import (
     SessionRepository,
     Statistics,
 )
+from photochanger.application.ports.housekeeping import Housekeeping
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
     JobReading,
@@ -77,6 +78,8 @@ class Records(Protocol):
     def statistics(self) -> Statistics: ...
     @property
     def sessions(self) -> SessionRepository: ...
+    @property
+    def housekeeping(self) -> Housekeeping: ...
     @property
     def throttle(self) -> LoginThrottle: ...
     @property

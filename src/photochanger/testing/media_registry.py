@@ -13,7 +13,7 @@ from photochanger.testing.harness import (
     MINUTE,
     SECOND,
     Records,
-    RecordsContract,
+    a_completed_job,
     a_pending_job,
     an_image,
     announced,
@@ -21,6 +21,7 @@ from photochanger.testing.harness import (
     new_id,
     present,
 )
+from photochanger.testing.media_machine import MediaMachineContract
 
 
 def _new_ids(count: int) -> list[MediaId]:
@@ -29,6 +30,14 @@ def _new_ids(count: int) -> list[MediaId]:
 
 async def _intended(records: Records, media_id: MediaId) -> MediaId:
     await records.media.intend([(media_id, MediaKind.RESULT)], slot_id=A_SLOT, ttl=MINUTE)
+    return media_id
+
+
+async def _deleted(records: Records) -> MediaId:
+    media_id = await _intended(records, MediaId(new_id()))
+    await records.media.condemn([media_id])
+    await records.media.doomed(limit=100)
+    await records.media.confirm_deleted([media_id])
     return media_id
 
 
@@ -51,7 +60,7 @@ async def _fetched(records: Records, media_id: MediaId) -> MediaReading:
     return reading
 
 
-class MediaRegistryContract(RecordsContract):
+class MediaRegistryContract(MediaMachineContract):
     """Every sentence of `MediaRegistry`; override the fixture `records`."""
 
     async def test_get_returns_none_where_there_is_no_row(self, records: Records) -> None:
@@ -120,16 +129,30 @@ class MediaRegistryContract(RecordsContract):
         assert await _state(records, stored) is MediaState.DELETING
         assert await doomed_ids(records) == {pending.media_id, stored}
 
-    async def test_unknown_and_deleted_files_are_passed_over(self, records: Records) -> None:
-        unknown, deleted, pending = _new_ids(3)
-        for media_id in (deleted, pending):
-            await _intended(records, media_id)
-        await records.media.condemn([deleted])
-        await records.media.confirm_deleted([deleted])
-        await records.media.condemn([unknown, deleted, pending])
+    async def test_unknown_files_are_passed_over(self, records: Records) -> None:
+        unknown, pending = _new_ids(2)
+        await _intended(records, pending)
+        await records.media.condemn([unknown, pending])
         assert await records.media.get(unknown) is None
-        assert await _state(records, deleted) is MediaState.DELETED
         assert await _state(records, pending) is MediaState.DELETING
+
+    async def test_a_file_deleted_before_its_writer_gave_up_is_deleted_once_more(
+        self, records: Records
+    ) -> None:
+        media_id = await _deleted(records)
+        await records.media.condemn([media_id])
+        assert await _state(records, media_id) is MediaState.DELETING
+        assert await doomed_ids(records) == {media_id}
+
+    async def test_the_time_of_a_condemned_file_is_over(self, records: Records) -> None:
+        media_id = await _intended(records, MediaId(new_id()))
+        before = await records.media.peek(media_id)
+        await records.media.condemn([media_id])
+        reading = await records.media.peek(media_id)
+        assert before is not None
+        assert reading is not None
+        assert reading.media.expires_at is not None
+        assert before.now <= reading.media.expires_at <= reading.now
 
     async def test_condemning_nothing_is_no_error(self, records: Records) -> None:
         await records.media.condemn([])
@@ -274,3 +297,107 @@ class MediaRegistryContract(RecordsContract):
         fetched = await records.media.fetched([alive, deleted, unfetched, *_new_ids(1)])
         assert sorted(fetched) == sorted([alive, deleted])
         assert list(await records.media.fetched([])) == []
+
+    async def test_living_files_come_in_the_order_of_their_keys(self, records: Records) -> None:
+        for kind in MediaKind:
+            for _ in range(3):
+                await announced(records, kind)
+        await _deleted(records)
+        living = await records.media.living(limit=100)
+        keys = [media.key for media in living]
+        assert keys == sorted(keys)
+        assert len(keys) == 3 * len(MediaKind)
+        assert living[0] == await records.media.get(living[0].media_id)
+
+    async def test_living_files_can_be_read_in_pages(self, records: Records) -> None:
+        for kind in (MediaKind.PAYLOAD, MediaKind.PROVIDER_LINK, MediaKind.PREVIEW):
+            for _ in range(3):
+                await announced(records, kind)
+        whole = await records.media.living(limit=100)
+        pages = [await records.media.living(limit=2)]
+        while pages[-1]:
+            pages.append(await records.media.living(limit=2, after=pages[-1][-1].key))
+        assert [media for page in pages for media in page] == whole
+
+    async def test_condemned_files_are_living_until_they_are_deleted(self, records: Records) -> None:
+        media_id = await _intended(records, MediaId(new_id()))
+        await records.media.condemn([media_id])
+        assert [media.state for media in await records.media.living(limit=9)] == [MediaState.DELETING]
+        await records.media.confirm_deleted([media_id])
+        assert list(await records.media.living(limit=9)) == []
+
+    async def test_rows_are_found_by_their_ids_whatever_their_state(self, records: Records) -> None:
+        pending, deleted = await _intended(records, MediaId(new_id())), await _deleted(records)
+        found = await records.media.find([pending, deleted, *_new_ids(1)])
+        assert found == {media_id: await records.media.get(media_id) for media_id in (pending, deleted)}
+        assert await records.media.find([]) == {}
+
+    async def test_a_file_without_a_row_gets_one_and_is_doomed(self, records: Records) -> None:
+        stray, other = _new_ids(2)
+        files = [(stray, MediaKind.RESULT), (other, MediaKind.TEMPLATE)]
+        assert set(await records.media.found(files)) == {stray, other}
+        media = await records.media.get(stray)
+        assert media is not None
+        assert (media.kind, media.state, media.slot_id) == (MediaKind.RESULT, MediaState.DELETING, None)
+        assert await doomed_ids(records) == {stray, other}
+
+    async def test_a_deleted_file_that_is_found_is_doomed_again(self, records: Records) -> None:
+        media_id = await _deleted(records)
+        assert list(await records.media.found([(media_id, MediaKind.TEMPLATE)])) == []
+        assert set(await records.media.found([(media_id, MediaKind.RESULT)])) == {media_id}
+        assert await doomed_ids(records) == {media_id}
+        await records.media.confirm_deleted([media_id])
+        assert await _state(records, media_id) is MediaState.DELETED
+
+    async def test_a_file_that_its_row_expects_is_not_taken_over(self, records: Records) -> None:
+        pending = await _intended(records, MediaId(new_id()))
+        stored = (await a_pending_job(records)).job.payload_id
+        condemned = await _intended(records, MediaId(new_id()))
+        await records.media.condemn([condemned])
+        before = await records.media.find([pending, stored, condemned])
+        files = [(media_id, media.kind) for media_id, media in before.items()]
+        assert list(await records.media.found(files)) == []
+        assert await records.media.find([pending, stored, condemned]) == before
+        assert list(await records.media.found([])) == []
+
+    async def test_only_a_stored_file_can_be_lost(self, records: Records) -> None:
+        stored = (await a_pending_job(records)).job.payload_id
+        pending, deleted = await _intended(records, MediaId(new_id())), await _deleted(records)
+        condemned = await _intended(records, MediaId(new_id()))
+        await records.media.condemn([condemned])
+        asked = [stored, pending, deleted, condemned, *_new_ids(1)]
+        assert set(await records.media.lost(asked)) == {stored}
+        assert await _state(records, stored) is MediaState.DELETED
+        assert await _state(records, pending) is MediaState.PENDING
+        assert await _state(records, condemned) is MediaState.DELETING
+        assert list(await records.media.lost(asked)) == []
+        assert list(await records.media.lost([])) == []
+
+    async def test_a_lost_picture_ends_its_result(self, records: Records) -> None:
+        job, other = (await a_completed_job(records)).job, await a_completed_job(records)
+        assert job.result is not None
+        await records.media.lost([job.result.image.media_id])
+        ended = await records.jobs.get(job.job_id)
+        assert ended is not None
+        assert ended.job.result_expires_at is not None
+        assert ended.job.result_expires_at <= ended.now
+        assert job.result.preview.media_id in await doomed_ids(records)
+        assert (await present(records, other)).job == other.job
+
+    async def test_a_result_lost_with_its_preview_ends_too(self, records: Records) -> None:
+        job = (await a_completed_job(records)).job
+        assert job.result is not None
+        files = {job.result.image.media_id, job.result.preview.media_id}
+        assert set(await records.media.lost(files)) == files
+        ended = await records.jobs.get(job.job_id)
+        assert ended is not None
+        assert ended.job.result_expires_at is not None
+        assert ended.job.result_expires_at <= ended.now
+        assert not files & await doomed_ids(records)
+
+    async def test_a_lost_preview_leaves_the_result(self, records: Records) -> None:
+        reading = await a_completed_job(records)
+        assert reading.job.result is not None
+        preview_id = reading.job.result.preview.media_id
+        assert set(await records.media.lost([preview_id])) == {preview_id}
+        assert (await present(records, reading)).job == reading.job

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from io import BytesIO
 from typing import BinaryIO
@@ -38,8 +38,8 @@ async def content_of(store: MediaStore, key: str) -> bytes:
 
 
 async def keys_of(store: MediaStore) -> list[str]:
-    """Return all keys, sorted."""
-    return sorted([key async for key in store.keys()])  # noqa: SIM118 - not a mapping
+    """Return all keys, as they come."""
+    return [key async for key in store.keys()]  # noqa: SIM118 - not a mapping
 
 
 def _write_through(file: BinaryIO, content: bytes) -> None:
@@ -48,7 +48,7 @@ def _write_through(file: BinaryIO, content: bytes) -> None:
 
 
 class MediaStoreContract(AsyncContract):
-    """Every sentence of `MediaStore` and `MediaWriter`; override `store`, and `full_store` if you can."""
+    """Every sentence of `MediaStore` and `MediaWriter`; override the fixtures, as many as you can."""
 
     @pytest.fixture
     def store(self) -> MediaStore:
@@ -59,6 +59,16 @@ class MediaStoreContract(AsyncContract):
     def full_store(self) -> MediaStore:
         """Return a store with room for less than 1 MiB."""
         pytest.skip("this adapter declares no way to fill it")
+
+    @pytest.fixture
+    def get_stuck(self) -> Callable[[str], None]:
+        """Return what makes every deletion of a key of `store` fail, until the test ends."""
+        pytest.skip("this adapter declares no way to make a deletion fail")
+
+    @pytest.fixture
+    def unreachable_store(self) -> MediaStore:
+        """Return a store whose place is not there."""
+        pytest.skip("this adapter declares no way to be out of reach")
 
     async def test_what_was_written_can_be_read(self, store: MediaStore) -> None:
         key, content = a_key(), os.urandom(100_000)
@@ -190,7 +200,7 @@ class MediaStoreContract(AsyncContract):
         await put(store, key, b"abcdef")
         async with store.open(key) as file:
             assert file.read(2) == b"ab"
-            await store.delete(key)
+            await store.delete([key])
             assert file.read() == b"cdef"
 
     async def test_a_file_that_is_not_there_cannot_be_opened_or_read(self, store: MediaStore) -> None:
@@ -222,7 +232,7 @@ class MediaStoreContract(AsyncContract):
         await put(store, key, content)
         reading: AsyncIterator[bytes] = store.read(key)
         received = await anext(reading)
-        await store.delete(key)
+        await store.delete([key])
         received += b"".join([chunk async for chunk in reading])
         assert received == content
 
@@ -233,7 +243,7 @@ class MediaStoreContract(AsyncContract):
         assert isinstance(reading, AsyncGenerator), "a reader who leaves has to be able to close the file"
         async with aclosing(reading):
             await anext(reading)
-        await store.delete(key)
+        await store.delete([key])
         assert await keys_of(store) == []
 
     async def test_scratch_is_an_empty_file_without_a_name(self, store: MediaStore) -> None:
@@ -251,18 +261,49 @@ class MediaStoreContract(AsyncContract):
         key, other = a_key(), a_key()
         await put(store, key, b"abc")
         await put(store, other, b"def")
-        await store.delete(key)
+        assert set(await store.delete([key])) == {key}
         assert await keys_of(store) == [other]
         with pytest.raises(FileNotFoundError):
             await content_of(store, key)
 
     async def test_deleting_what_is_not_there_is_harmless(self, store: MediaStore) -> None:
-        await store.delete(a_key())
+        key, others = a_key(), [a_key() for _ in range(2)]
+        await put(store, others[0], b"abc")
+        assert set(await store.delete([key])) == {key}
+        assert set(await store.delete([key, *others])) == {key, *others}
+        assert set(await store.delete([])) == set()
+
+    async def test_many_files_are_deleted_and_no_other(self, store: MediaStore) -> None:
+        keys = [a_key(kind) for kind in MediaKind for _ in range(3)]
+        for key in keys:
+            await put(store, key, b"abc")
+        doomed, others = keys[::2], keys[1::2]
+        assert set(await store.delete([*doomed, doomed[0]])) == set(doomed)
+        assert await keys_of(store) == sorted(others)
+
+    async def test_a_file_that_cannot_be_deleted_does_not_keep_the_others(
+        self, store: MediaStore, get_stuck: Callable[[str], None]
+    ) -> None:
+        keys = sorted(a_key() for _ in range(5))
+        for key in keys[:4]:
+            await put(store, key, b"abc")
+        get_stuck(keys[1])
+        assert set(await store.delete(keys)) == {*keys} - {keys[1]}
+        assert set(await keys_of(store)) <= {keys[1]}
+        assert set(await store.delete([keys[1]])) == set()
+
+    async def test_a_store_that_is_out_of_reach_is_not_taken_for_an_empty_one(
+        self, unreachable_store: MediaStore
+    ) -> None:
+        with pytest.raises(StorageUnavailable):
+            await unreachable_store.delete([a_key()])
+        with pytest.raises(StorageUnavailable):
+            await keys_of(unreachable_store)
 
     async def test_a_deleted_key_is_free_again(self, store: MediaStore) -> None:
         key = a_key()
         await put(store, key, b"abc")
-        await store.delete(key)
+        await store.delete([key])
         await put(store, key, b"def")
         assert await content_of(store, key) == b"def"
 
@@ -275,6 +316,36 @@ class MediaStoreContract(AsyncContract):
             await writer.write(bytes(_MIB))
             assert set(whole) <= set(await keys_of(store)) <= {*whole, partial}
         assert await keys_of(store) == sorted(whole)
+
+    async def test_keys_come_in_their_order_from_where_one_likes(self, store: MediaStore) -> None:
+        ids = [digits * 16 for digits in ("00", "0f", "9a", "a9", "ff")]
+        names = ("preview", "provider", "provider_link", "template", "a", "a_b")
+        keys = sorted(f"{name}/{one[:2]}/{one}" for name in names for one in ids)
+        for key in reversed(keys):
+            await put(store, key, b"abc")
+        assert await keys_of(store) == keys
+        for position, key in enumerate(keys):
+            assert [each async for each in store.keys(key)] == keys[position + 1 :]
+        first = {name: keys.index(f"{name}/00/{ids[0]}") for name in names}
+        between = {
+            "b": "preview",
+            "preview/zz": "provider",
+            "provider0": "provider_link",
+            "provider_a": "provider_link",
+        }
+        for after, name in between.items():
+            assert [each async for each in store.keys(after)] == keys[first[name] :], after
+        assert [each async for each in store.keys("z")] == []
+
+    async def test_a_walk_that_was_broken_off_can_go_on(self, store: MediaStore) -> None:
+        keys = sorted(a_key() for _ in range(7))
+        for key in keys:
+            await put(store, key, b"abc")
+        walk = store.keys()
+        assert isinstance(walk, AsyncGenerator)
+        async with aclosing(walk):
+            walked = [await anext(walk) for _ in range(3)]
+        assert walked + [key async for key in store.keys(walked[-1])] == keys
 
     async def test_a_ping_leaves_nothing(self, store: MediaStore) -> None:
         await store.ping()

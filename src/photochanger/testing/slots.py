@@ -197,7 +197,7 @@ def _other_settings() -> Settings:
             quota_per_minute={"gemini": 60},
             quota_per_day={"gemini": 1000, "turbotext": 500},
         ),
-        cleanup=CleanupSettings(enabled=False, interval_sec=60),
+        cleanup=CleanupSettings(enabled=False, interval_sec=60, history_days=90),
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.errors import StorageUnavailable
+from photochanger.domain.media import MediaKind
 from tests.unit.adapters.media_files import BYTES, a_key, fetch, is_absent, listed, put
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +77,7 @@ async def test_no_path_is_made_of_anything_but_a_key(store: FilesystemMediaStore
     with pytest.raises(ValueError, match="not a key"):
         await fetch(store, key)
     with pytest.raises(ValueError, match="not a key"):
-        await store.delete(key)
+        await store.delete([key])
 
 
 async def test_a_symlink_in_place_of_a_file_is_not_followed(
@@ -91,7 +92,7 @@ async def test_a_symlink_in_place_of_a_file_is_not_followed(
     assert await listed(store) == []
     with pytest.raises(FileExistsError):
         await put(store, a_key())
-    await store.delete(a_key())
+    await store.delete([a_key()])
     assert secret.read_bytes() == b"secret"
 
 
@@ -99,7 +100,7 @@ async def test_a_symlink_in_place_of_a_part_is_not_followed(
     store: FilesystemMediaStore, root: Path, tmp_path: Path
 ) -> None:
     await put(store, a_key())
-    await store.delete(a_key())
+    await store.delete([a_key()])
     (root / f"{a_key()}.part").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError):
         await put(store, a_key())
@@ -112,9 +113,10 @@ async def test_a_symlink_in_place_of_a_folder_is_not_followed(
     await put(store, a_key())
     (root / "payload").rename(tmp_path / "elsewhere")
     (root / "payload").symlink_to(tmp_path / "elsewhere")
-    for attempt in (fetch(store, a_key()), put(store, a_key(2)), store.delete(a_key())):
+    for attempt in (fetch(store, a_key()), put(store, a_key(2))):
         with pytest.raises(StorageUnavailable):
             await attempt
+    assert set(await store.delete([a_key()])) == set()
     assert (tmp_path / "elsewhere" / a_key().removeprefix("payload/")).read_bytes() == BYTES
 
 
@@ -184,7 +186,7 @@ async def main():
     except StorageUnavailable:
         print("full")
     assert await listed(store) == [a_key(1)]
-    await store.delete(a_key(1))
+    await store.delete([a_key(1)])
     await put(store, a_key(2), b"x" * 600_000)
     print("healed", len(await fetch(store, a_key(2))))
 
@@ -241,9 +243,135 @@ async def test_what_a_killed_writer_left_is_listed_and_deleted(
     assert [path.suffix for path in files_below(root)] == [".part"]
     assert await is_absent(store, a_key())
     assert await listed(store) == [a_key()]
-    await store.delete(a_key())
+    await store.delete([a_key()])
     assert files_below(root) == []
     await put(store, a_key())
+
+
+FOLDER = "payload/ab"
+TOGETHER = [f"{FOLDER}/{'ab' * 15}{number:02x}" for number in range(3)]
+"""Keys of one folder."""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Collect what has been unlinked or synchronised: the call, the path, and the thread."""
+    calls: list[tuple[str, str, int]] = []
+    unlink, fsync = os.unlink, os.fsync
+
+    def note(call: str, descriptor: int, name: str = "") -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        calls.append((call, "/".join([*folder.parts[-2:], name]), threading.get_ident()))
+
+    def unlink_and_note(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        note("unlink", dir_fd, name)
+
+    def fsync_and_note(descriptor: int) -> None:
+        fsync(descriptor)
+        note("fsync", descriptor)
+
+    monkeypatch.setattr(os, "unlink", unlink_and_note)
+    monkeypatch.setattr(os, "fsync", fsync_and_note)
+    return calls
+
+
+async def test_deleting_many_is_one_piece_of_work_and_durable_with_one_fsync_for_each_folder(
+    store: FilesystemMediaStore, calls: list[tuple[str, str, int]]
+) -> None:
+    apart = a_key(1)
+    for key in (*TOGETHER, apart):
+        await put(store, key)
+    calls.clear()
+    assert set(await store.delete([*TOGETHER, apart])) == {*TOGETHER, apart}
+    done = [(call, path) for call, path, _ in calls]
+    assert done == [
+        *(("unlink", key) for key in TOGETHER),
+        ("fsync", f"{FOLDER}/"),
+        ("unlink", apart),
+        ("fsync", apart[:-32]),
+    ]
+    assert len({thread for *_, thread in calls} - {threading.get_ident()}) == 1
+
+
+async def test_what_somebody_else_has_deleted_is_made_durable_too(
+    store: FilesystemMediaStore, root: Path, calls: list[tuple[str, str, int]]
+) -> None:
+    await put(store, TOGETHER[0])
+    (root / TOGETHER[0]).rename(root / "taken away")
+    calls.clear()
+    assert set(await store.delete([TOGETHER[0]])) == {TOGETHER[0]}
+    assert [(call, path) for call, path, _ in calls] == [("fsync", f"{FOLDER}/")]
+
+
+async def test_a_deletion_that_cannot_be_made_durable_is_none(
+    store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = open_descriptors(), os.fsync
+
+    def fail_in_one_folder(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().match(FOLDER):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    for key in (*TOGETHER, a_key(1)):
+        await put(store, key)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail_in_one_folder)
+        assert set(await store.delete([*TOGETHER, a_key(1)])) == {a_key(1)}
+    assert open_descriptors() == before
+    assert set(await store.delete(TOGETHER)) == set(TOGETHER)
+
+
+async def test_the_event_loop_does_not_wait_for_a_deletion(
+    store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlinking, disk_wakes, real = threading.Event(), threading.Event(), os.unlink
+
+    def hang(name: str, *, dir_fd: int) -> None:
+        unlinking.set()
+        assert disk_wakes.wait(10)
+        real(name, dir_fd=dir_fd)
+
+    await put(store, a_key())
+    monkeypatch.setattr(os, "unlink", hang)
+    deleting = asyncio.create_task(store.delete([a_key()]))
+    await asyncio.to_thread(unlinking.wait)
+    assert not deleting.done()
+    disk_wakes.set()
+    assert set(await deleting) == {a_key()}
+
+
+async def test_a_folder_that_cannot_be_opened_keeps_only_its_own_files(
+    store: FilesystemMediaStore, root: Path
+) -> None:
+    await put(store, a_key(1))
+    (root / FOLDER).parent.mkdir(exist_ok=True)
+    (root / FOLDER).write_text("not a folder")
+    assert set(await store.delete([*TOGETHER, a_key(1)])) == {a_key(1)}
+    assert await listed(store) == []
+
+
+async def test_a_walk_looks_into_no_folder_that_it_can_pass_over(
+    store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = sorted(
+        a_key(number, kind) for number in range(3) for kind in (MediaKind.PAYLOAD, MediaKind.RESULT)
+    )
+    for key in keys:
+        await put(store, key)
+    seen, real = [], os.scandir
+
+    def scan(path: Path) -> Any:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert [key async for key in store.keys(keys[-2])] == keys[-1:]
+    assert len(seen) == 5  # the root, the kind, the folders of the last two, and that of the scratch files
+    seen.clear()
+    assert [key async for key in store.keys("z")] == []
+    assert len(seen) == 1
 
 
 def wait_for_descriptors(count: int) -> None:
@@ -300,7 +428,7 @@ async def test_nothing_leaks_descriptors(store: FilesystemMediaStore) -> None:
         await fetch(store, a_key(number))
         async with store.open(a_key(number)), store.create(a_key(100)) as writer:
             writer.contents()
-        await store.delete(a_key(number))
+        await store.delete([a_key(number)])
     assert open_descriptors() == before
 
 
@@ -384,7 +512,14 @@ def test_check_lets_a_full_folder_pass(root: Path, monkeypatch: pytest.MonkeyPat
             FilesystemMediaStore(root / "below").check()
 
 
-@pytest.fixture(params=["renamed", "an empty folder in its place", "a disk of somebody else's in its place"])
+@pytest.fixture(
+    params=[
+        "renamed",
+        "an empty folder in its place",
+        "a disk of somebody else's in its place",
+        "a new store",
+    ]
+)
 def without_its_disk(request: pytest.FixtureRequest, root: Path) -> Callable[[], Callable[[], None]]:
     """Take the root away when called, and bring it back when what that returned is called."""
 
@@ -396,6 +531,8 @@ def without_its_disk(request: pytest.FixtureRequest, root: Path) -> Callable[[],
         if "somebody" in request.param:
             (root / "lost+found").mkdir()
             (root / "README").write_text("mine")
+        if "new" in request.param:
+            FilesystemMediaStore(root).check()
 
         def bring_back() -> None:
             if root.exists():
@@ -416,7 +553,7 @@ async def test_while_the_disk_is_gone_nothing_counts_as_deleted_and_nothing_is_s
     for attempt in (
         fetch(store, a_key(1)),
         fetch(store, a_key(2)),
-        store.delete(a_key(1)),
+        store.delete([a_key(1)]),
         put(store, a_key(2)),
         listed(store),
         store.ping(),
@@ -428,7 +565,7 @@ async def test_while_the_disk_is_gone_nothing_counts_as_deleted_and_nothing_is_s
     await store.ping()
     assert await fetch(store, a_key(1)) == BYTES
     await put(store, a_key(2))
-    await store.delete(a_key(1))
+    await store.delete([a_key(1)])
     assert await listed(store) == [a_key(2)]
 
 
@@ -440,6 +577,6 @@ async def test_a_folder_that_somebody_has_tidied_up_is_used_on(
     await store.ping()
     shutil.rmtree(root / "payload")
     assert await is_absent(store, a_key(1))
-    await store.delete(a_key(1))
+    await store.delete([a_key(1)])
     await put(store, a_key(1))
     assert await listed(store) == [a_key(1)]

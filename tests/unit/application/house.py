@@ -11,6 +11,7 @@ from photochanger.adapters.memory import FastPasswordHasherForTests, MemoryStora
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import CallProviders
+from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports import (
     Clock,
@@ -18,6 +19,7 @@ from photochanger.application.ports import (
     ImageEditor,
     ImageProvider,
     JobReading,
+    MediaStore,
     PreparedImage,
     Submitted,
     TransformRequest,
@@ -40,6 +42,19 @@ PHOTO = b"image: a fox in the snow"
 BROKEN = b"image: broken"
 INFO = ImageInfo(image_type=ImageType.JPEG, width=30, height=20)
 SLOT = SlotId("slot-001")
+
+
+def a_sweep(storage: MemoryStorage, clock: Clock, *, store: MediaStore | None = None) -> Sweep:
+    """Return the sweep of this storage; its files may be elsewhere."""
+    files = store or storage.files
+    return Sweep(
+        jobs=storage.jobs,
+        registry=storage.media,
+        store=files,
+        housekeeping=storage.housekeeping,
+        compare=CompareMedia(registry=storage.media, store=files),
+        clock=clock,
+    )
 
 
 class PlainImageEditor(ImageEditor):
@@ -185,7 +200,7 @@ class House:
             signals=self.storage.signals,
             clock=self.clock,
         )
-        self.sweep = Sweep(jobs=self.jobs, registry=self.storage.media, store=self.storage.files)
+        self.sweep = a_sweep(self.storage, self.clock)
         self.open_result = OpenResult(jobs=self.jobs, store=self.storage.files)
         self.read_job = ReadJob(self.jobs)
 

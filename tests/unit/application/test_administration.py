@@ -236,7 +236,7 @@ class TestTemplates:
         with pytest.raises(StorageUnavailable):
             await office.template()
         assert await office.files() == ["template"]
-        await office.sweep.delete_files()
+        await office.sweep()
         assert (await office.files(), office.living_rows()) == ([], [])
 
     async def test_a_template_that_is_not_stored_in_time_is_given_up(
@@ -254,7 +254,7 @@ class TestTemplates:
         monkeypatch.setattr(office.storage.files, "create", hang)
         with pytest.raises(StorageUnavailable, match="too long"):
             await office.template()
-        await office.sweep.delete_files()
+        await office.sweep()
         assert office.living_rows() == []
 
     async def test_too_many_bytes_are_refused_as_they_come(self, office: Office) -> None:
@@ -278,7 +278,7 @@ class TestTemplates:
         slot = await office.storage.slots.get(SLOT)
         assert (slot.configuration.call.template_media, slot.version) == ((), 3)
         assert (await office.last_entry()).action is AuditAction.TEMPLATE_REMOVED
-        await office.sweep.delete_files()
+        await office.sweep()
         assert await office.files() == []
 
     async def test_a_template_that_is_not_there_is_not_found(self, office: Office) -> None:
@@ -295,7 +295,7 @@ class TestRegisterMedia:
             office.storage.files.capacity_bytes = len(PHOTO) - 1
             with pytest.raises(StorageUnavailable):
                 await office.register_media(received, job_id=None, actor=IGOR)
-        await office.sweep.delete_files()
+        await office.sweep()
         assert (await office.files(), office.living_rows()) == ([], [])
 
     async def _registered(self, office: Office, job_id: str | None = None) -> str:

@@ -203,42 +203,6 @@ class TestResults:
             await house.read_job(job_id)
 
 
-class TestSweep:
-    """Ending and deleting what nobody else does."""
-
-    async def test_overdue_jobs_are_ended_whoever_waits_for_them(self) -> None:
-        clock = ManualClock()
-        house = House(clock)
-        await house.set_up()
-        pending = await house.submit()
-        clock.advance(timedelta(seconds=48))
-
-        swept = await house.sweep()
-
-        assert (swept.expired_jobs, swept.deleted_files) == (1, 1)
-        assert (await house.state_of(pending)).job.state is JobState.FAILED_TIMEOUT
-        assert await house.files() == []
-
-    async def test_an_upload_that_was_cut_off_is_swept_after_its_deadline(self) -> None:
-        clock = ManualClock()
-        house = House(clock)
-        await house.set_up()
-        admission = await house.submit_photo.admit(SLOT, arrived_at=clock.monotonic())
-        receiving = house.submit_photo.receive(admission)
-        upload = await receiving.__aenter__()
-        await upload.write(b"image: half")
-        assert (await house.sweep()).deleted_files == 0
-
-        clock.advance(timedelta(seconds=58))
-
-        assert (await house.sweep()).deleted_files == 1
-        assert house.living_rows() == []
-
-    async def test_a_sweep_with_nothing_to_do_does_nothing(self, house: House) -> None:
-        swept = await house.sweep()
-        assert (swept.expired_jobs, swept.deleted_files) == (0, 0)
-
-
 @asynccontextmanager
 async def working(house: House, run: JobRunner, *, concurrency: int = 2) -> AsyncIterator[Worker]:
     worker = Worker(

@@ -289,6 +289,6 @@ async def test_what_is_stored_of_a_result_that_finds_no_room_goes_with_the_next_
     job = (await house.state_of(submitted)).job
     assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "storage_unavailable")
     assert await house.files() == ["payload", "result"]
-    await house.sweep.delete_files()
+    await house.sweep()
     assert await house.files() == []
     assert house.living_rows() == []

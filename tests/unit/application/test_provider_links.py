@@ -10,7 +10,6 @@ from photochanger.adapters.memory import ManualClock, MemoryMediaStore, MemorySt
 from photochanger.application.ports import PreparedImage
 from photochanger.application.provider_links import Link, OpenedLink, OpenLink, ProviderLinks
 from photochanger.application.store_image import store_image
-from photochanger.application.sweep import Sweep
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     MediaExpired,
@@ -21,6 +20,7 @@ from photochanger.domain.errors import (
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.media import MediaId, MediaKind, MediaState, StoredFile
 from photochanger.domain.slot import SlotId
+from tests.unit.application.house import a_sweep
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_each_image_has_a_link_of_its_own_that_ends_with_the_context(place
     for link in links:
         with pytest.raises(MediaExpired):
             await place.open_link(link.media_id)
-    await Sweep(jobs=place.storage.jobs, registry=place.storage.media, store=place.files)()
+    await a_sweep(place.storage, ManualClock(), store=place.files)()
     assert await place.keys() == []
     with pytest.raises(MediaExpired):
         await place.open_link(links[0].media_id)

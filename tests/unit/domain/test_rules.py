@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from photochanger.domain import errors
 from photochanger.domain.errors import InvalidImage, ValidationFailed
 from photochanger.domain.image import ImageInfo, ImageLimits, ImageRequirements, ImageType, image_type_of
-from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id
+from photochanger.domain.media import MediaId, MediaKind, media_key, parse_media_id, parse_media_key
 from photochanger.domain.quota import Quota, QuotaWindow
 from photochanger.domain.retention import has_passed, result_expires_at, time_left
 from photochanger.domain.settings import LimitSettings, Settings, password_problems, validate_settings
@@ -79,6 +79,34 @@ def test_no_key_is_made_of_anything_else(text: str) -> None:
         media_key(MediaKind.PAYLOAD, MediaId(text + "/"))
 
 
+@pytest.mark.parametrize("kind", MediaKind)
+def test_a_media_key_says_what_it_was_made_of(kind: MediaKind) -> None:
+    media_id = MediaId("0123456789abcdef" * 2)
+    assert parse_media_key(media_key(kind, media_id)) == (kind, media_id)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "result",
+        "result/ab",
+        f"result/ac/{'ab' * 16}",
+        f"result/ab/{'ab' * 15}",
+        f"result/ab/{'ab' * 16}.part",
+        f"result/ab/{'ab' * 16}\n",
+        f"/result/ab/{'ab' * 16}",
+        f"results/ab/{'ab' * 16}",
+        f"Result/ab/{'ab' * 16}",
+        f"provider/ab/{'ab' * 16}",
+        f"installation/00/{'0' * 32}",
+        "result/\u0660\u0660/" + "\u0660" * 32,
+    ],
+)
+def test_what_is_not_a_media_key_says_nothing(key: str) -> None:
+    assert parse_media_key(key) is None
+
+
 @pytest.mark.parametrize("text", ["", "A" * 32, "a" * 31, "a" * 33, "a" * 32 + "\n", "../" + "a" * 29])
 def test_what_is_not_a_media_id_is_refused(text: str) -> None:
     assert parse_media_id(text) is None
@@ -121,7 +149,7 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
         ingest=replace(settings.ingest, sync_response_timeout_sec=61, max_upload_mb=2049, rate_limit_rps=0),
         results=replace(settings.results, retention_hours=23, gallery_size=0),
         limits=replace(settings.limits, per_provider={"gemini": 0}),
-        cleanup=replace(settings.cleanup, interval_sec=0),
+        cleanup=replace(settings.cleanup, interval_sec=0, history_days=7),
     )
 
     with pytest.raises(ValidationFailed) as failed:
@@ -134,6 +162,7 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
         "results.retention_hours",
         "results.gallery_size",
         "cleanup.interval_sec",
+        "cleanup.history_days",
         "limits.per_provider.gemini",
         "ingest.dslr_password",
     ]

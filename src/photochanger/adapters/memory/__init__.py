@@ -8,6 +8,8 @@ from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
+from photochanger.adapters.memory.housekeeping import MemoryHousekeeping
+from photochanger.adapters.memory.installation import MemoryInstallation
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
@@ -25,6 +27,8 @@ __all__ = [
     "ManualClock",
     "MemoryAccountRepository",
     "MemoryAuditLog",
+    "MemoryHousekeeping",
+    "MemoryInstallation",
     "MemoryJobHistory",
     "MemoryJobRepository",
     "MemoryLoginThrottle",

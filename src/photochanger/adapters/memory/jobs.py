@@ -158,21 +158,11 @@ class MemoryJobRepository(JobRepository):
         ended = [
             result
             for job in list(self._records.jobs.values())
-            if job.slot_id == slot_id and (result := self._end_result(job)) is not None
+            if job.slot_id == slot_id and (result := self._records.end_result(job)) is not None
         ]
         self._records.log(entry)
         images = [image for result in ended for image in (result.image, result.preview)]
         return EndedResults(len(ended), sum(image.file.size_bytes for image in images))
-
-    def _end_result(self, job: Job) -> JobResult | None:
-        now = self._records.clock.now()
-        if job.result is None or job.finalized_at is None or job.result_expires_at is None:
-            return None
-        if has_passed(job.result_expires_at, now=now):
-            return None
-        self._records.jobs[job.job_id] = replace(job, retention=now - job.finalized_at)
-        self._records.condemn([job.result.image.media_id, job.result.preview.media_id])
-        return job.result
 
     def _change(
         self,

@@ -1,7 +1,7 @@
 """The bytes of files in memory."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from typing import BinaryIO, Final
@@ -14,10 +14,14 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 class MemoryMediaStore(MediaStore):
-    """Files as bytes objects under their keys; `capacity_bytes` bounds what all of them hold together."""
+    """Files as bytes objects under their keys; `capacity_bytes` bounds what all of them hold together.
+
+    The keys in `stuck` are those that a deletion fails for, as it may on a disk.
+    """
 
     def __init__(self, *, capacity_bytes: int | None = None) -> None:
         self.capacity_bytes = capacity_bytes
+        self.stuck: set[str] = set()
         self._files: dict[str, bytes] = {}
         self._writers: list[_MemoryWriter] = []
 
@@ -50,14 +54,18 @@ class MemoryMediaStore(MediaStore):
         with _MemoryScratch(self) as file:
             yield file
 
-    async def delete(self, key: str) -> None:
-        """Delete the file; harmless where there is none."""
-        self._files.pop(key, None)
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete the files; return the keys that are clear."""
+        clear = set(keys) - self.stuck
+        for key in clear:
+            self._files.pop(key, None)
+        return clear
 
-    async def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial."""
-        for key in {*self._files, *(writer.key for writer in self._writers)}:
-            yield key
+    async def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, that comes after `after`, in ascending order."""
+        for key in sorted({*self._files, *(writer.key for writer in self._writers)}):
+            if key > after:
+                yield key
 
     async def ping(self) -> None:
         """Raise `StorageUnavailable` where there is no room for a byte."""

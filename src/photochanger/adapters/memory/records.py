@@ -15,10 +15,20 @@ from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.account import Session, SessionId
 from photochanger.domain.audit import AuditEntry, AuditEvent
 from photochanger.domain.errors import InternalError
-from photochanger.domain.job import Job, JobId
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
+from photochanger.domain.job import Job, JobId, JobResult
+from photochanger.domain.media import (
+    MediaEvent,
+    MediaId,
+    MediaKind,
+    MediaObject,
+    StoredImage,
+    state_after,
+    states_before,
+)
+from photochanger.domain.retention import has_passed
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import SLOT_IDS, ProviderCall, Slot, SlotConfiguration, SlotId
+from photochanger.domain.statistics import EPOCH
 from photochanger.domain.template import Template
 
 
@@ -63,6 +73,9 @@ class MemoryRecords:
         self.events: list[AuditEvent] = []
         self.sessions: dict[SessionId, Session] = {}
         self.throttled: dict[str, Attempts] = {}
+        self.forgotten: list[Job] = []
+        """Jobs that were removed; only statistics remember them."""
+        self.added_up_until = EPOCH
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
@@ -101,11 +114,19 @@ class MemoryRecords:
             del self._unfinished[job.job_id]
             self.condemn([job.payload_id])
 
+    def forget(self, job_id: JobId) -> None:
+        """Remove a final job."""
+        job = self.jobs.pop(job_id)
+        self.forgotten.append(job)
+        if job.idempotency_key is not None:
+            del self._by_key[job.slot_id, job.idempotency_key]
+
     def require_announced(self, images: Sequence[StoredImage], *, kind: MediaKind | None = None) -> None:
         """Raise `InternalError` unless every image has a pending row, of this kind where one is given."""
+        can_be_stored = states_before(MediaEvent.STORED)
         for image in images:
             row = self.media.get(image.media_id)
-            if row is None or row.media.state is not MediaState.PENDING or kind not in {None, row.media.kind}:
+            if row is None or kind not in {None, row.media.kind} or row.media.state not in can_be_stored:
                 raise InternalError("A file was not announced, or its time has run out")
 
     def store_images(self, images: Sequence[StoredImage], *, until: datetime | None) -> None:
@@ -113,7 +134,7 @@ class MemoryRecords:
         for image in images:
             media = replace(
                 self.media[image.media_id].media,
-                state=MediaState.STORED,
+                state=state_after(MediaEvent.STORED),
                 expires_at=until,
                 image_type=image.info.image_type,
                 size_bytes=image.file.size_bytes,
@@ -125,11 +146,23 @@ class MemoryRecords:
         """Mark the files for deletion that are there and not marked yet."""
         for media_id in media_ids:
             row = self.media.get(media_id)
-            if row is not None and row.media.state in {MediaState.PENDING, MediaState.STORED}:
+            if row is not None and row.media.state in states_before(MediaEvent.CONDEMNED):
                 now = self.clock.now()
-                self.media[media_id] = MediaRow(
-                    replace(row.media, state=MediaState.DELETING), offer_at=min(row.offer_at or now, now)
-                )
+                end = min(row.media.expires_at or now, now)
+                media = replace(row.media, state=state_after(MediaEvent.CONDEMNED), expires_at=end)
+                self.media[media_id] = MediaRow(media, offer_at=min(row.offer_at or now, now))
+
+    def end_result(self, job: Job, *, spared: Collection[MediaId] = ()) -> JobResult | None:
+        """End a result that has not expired, condemn its files but those `spared`, and return it."""
+        now = self.clock.now()
+        if job.result is None or job.finalized_at is None or job.result_expires_at is None:
+            return None
+        if has_passed(job.result_expires_at, now=now):
+            return None
+        self.jobs[job.job_id] = replace(job, retention=now - job.finalized_at)
+        files = {job.result.image.media_id, job.result.preview.media_id}
+        self.condemn(files - set(spared))
+        return job.result
 
 
 def _new_slot(slot_id: SlotId) -> Slot:

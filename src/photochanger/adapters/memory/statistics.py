@@ -10,7 +10,6 @@ from photochanger.domain.job import Job, JobSource, JobState
 from photochanger.domain.media import MediaState
 from photochanger.domain.slot import SlotId
 from photochanger.domain.statistics import (
-    EPOCH,
     HOUR,
     SETTLED_AFTER,
     Period,
@@ -27,7 +26,6 @@ class MemoryStatistics(Statistics):
 
     def __init__(self, records: MemoryRecords) -> None:
         self._records = records
-        self._until = EPOCH
 
     async def tallies(self, period: Period) -> SlotTallies:
         """Return the tallies of the period by slot and bucket."""
@@ -55,15 +53,18 @@ class MemoryStatistics(Statistics):
     async def roll_up(self, *, limit: int) -> int:
         """Say of up to `limit` hours that their jobs are added up."""
         over = bucket_of(self._records.clock.now() - SETTLED_AFTER, HOUR)
-        first = min((ended_at for ended_at, _ in self._ended(self._until, over)), default=over)
+        first = min(
+            (ended_at for ended_at, _ in self._ended(self._records.added_up_until, over)), default=over
+        )
         begin = bucket_of(first, HOUR)
-        self._until = max(self._until, min(over, begin + limit * HOUR))
-        return max(0, (self._until - begin) // HOUR)
+        until = max(self._records.added_up_until, min(over, begin + limit * HOUR))
+        self._records.added_up_until = until
+        return max(0, (until - begin) // HOUR)
 
     def _ended(self, start: datetime, end: datetime) -> list[tuple[datetime, Job]]:
         return [
             (job.finalized_at, job)
-            for job in self._records.jobs.values()
+            for job in [*self._records.jobs.values(), *self._records.forgotten]
             if job.source is JobSource.BOOTH
             and job.finalized_at is not None
             and start <= job.finalized_at < end

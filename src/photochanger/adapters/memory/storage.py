@@ -4,6 +4,8 @@ from photochanger.adapters.memory.audit import MemoryAuditLog
 from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
+from photochanger.adapters.memory.housekeeping import MemoryHousekeeping
+from photochanger.adapters.memory.installation import MemoryInstallation
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
 from photochanger.adapters.memory.media import MemoryMediaRegistry
@@ -36,5 +38,7 @@ class MemoryStorage:
         self.history = MemoryJobHistory(self.records)
         self.statistics = MemoryStatistics(self.records)
         self.sessions = MemorySessionRepository(self.records)
+        self.housekeeping = MemoryHousekeeping(self.records)
         self.throttle = MemoryLoginThrottle(self.records)
+        self.installation = MemoryInstallation()
         self.files = MemoryMediaStore()

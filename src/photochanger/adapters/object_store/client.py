@@ -24,12 +24,15 @@ _FIRST_PAUSE: Final = timedelta(milliseconds=100)
 _LONGEST_PAUSE: Final = timedelta(seconds=1)
 
 
-def connect(bucket: Bucket, *, request_sec: float = REQUEST_SEC) -> S3Store:
-    """Return a client that sees nothing but what is below the bucket's prefix. Nothing is sent yet."""
+def connect(bucket: Bucket, *, request_sec: float = REQUEST_SEC, deletes_many: bool = False) -> S3Store:
+    """Return a client that sees nothing but what is below the bucket's prefix. Nothing is sent yet.
+
+    One that `deletes_many` deletes with the request for many (DeleteObjects), even a single object.
+    """
     return S3Store(
         bucket.name,
         prefix=bucket.prefix or None,
-        config=_config(bucket),
+        config=_config(bucket, deletes_many=deletes_many),
         client_options={
             "allow_http": bucket.endpoint is not None and bucket.endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=CONNECT_SEC),
@@ -43,9 +46,9 @@ def connect(bucket: Bucket, *, request_sec: float = REQUEST_SEC) -> S3Store:
     )
 
 
-def _config(bucket: Bucket) -> "S3Config":
+def _config(bucket: Bucket, *, deletes_many: bool) -> "S3Config":
     # DeleteObjects, which deletes many at once, is what the fewest services have.
-    config: S3Config = {"region": bucket.region, "disable_bulk_delete": True}
+    config: S3Config = {"region": bucket.region, "disable_bulk_delete": not deletes_many}
     if bucket.endpoint is not None:
         config["aws_endpoint_url_s3"] = bucket.endpoint  # counts more than whatever the environment says
     # With a dot in its name a bucket's own host name does not fit Amazon's certificate.

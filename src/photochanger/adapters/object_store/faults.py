@@ -27,6 +27,7 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
 _STATUS = re.compile(r"non-2xx status code: ([1-5][0-9]{2})\b")
 _BARE_REDIRECT: Final = "redirect without LOCATION"
+_ONE_OBJECT: Final = "DeleteObjects request failed for key"
 
 CODE_OF_STATUS: Final = {"403": NO_ACCESS, "416": NOT_SATISFIABLE, "301": OTHER_REGION, "307": OTHER_REGION}
 """What an answer without a body, or without a code in it, comes down to."""
@@ -45,6 +46,11 @@ def code_of(error: BaseException) -> str | None:
     if _BARE_REDIRECT in text:
         return OTHER_REGION
     return NO_ACCESS if isinstance(error, PermissionDeniedError | UnauthenticatedError) else None
+
+
+def is_about_one_object(error: BaseException) -> bool:
+    """Say whether a request for many objects was understood and carried out, but not for each of them."""
+    return _ONE_OBJECT in str(error)
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:

@@ -10,7 +10,7 @@ A bucket that keeps old versions would keep what was deleted: `check` refuses it
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -27,6 +27,7 @@ from obstore.exceptions import BaseError
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.object_store.checking import check_bucket
 from photochanger.adapters.object_store.client import DOWNLOAD_SEC, connect
+from photochanger.adapters.object_store.deletion import Deletion
 from photochanger.adapters.object_store.faults import NOT_SATISFIABLE, answered, code_of, translated
 from photochanger.adapters.object_store.local_files import append, body_of, reader_of
 from photochanger.adapters.object_store.uploads import PART, PART_BYTES, SINGLE_BYTES, Uploads
@@ -66,6 +67,7 @@ class ObjectMediaStore(MediaStore):
         self._client = connect(bucket)
         self._downloads = connect(bucket, request_sec=DOWNLOAD_SEC)
         self._uploads = Uploads(self._client, single_bytes=single_bytes, part_bytes=part_bytes)
+        self._deletion = Deletion(bucket, self._uploads)
         self._withdrawals: set[asyncio.Task[None]] = set()
 
     @property
@@ -154,14 +156,17 @@ class ObjectMediaStore(MediaStore):
         with self._scratch() as file:
             yield file
 
-    async def delete(self, key: str) -> None:
-        """Delete the file and the mark of an unfinished upload, if there are any; see the port."""
-        path = _checked(key)
-        await asyncio.gather(self._uploads.remove(path), self._uploads.remove(path + PART))
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete the files and the marks of unfinished uploads, if there are any; see the port."""
+        return await self._deletion([_checked(key) for key in keys])
 
-    async def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial, as the pages of the listing come; see the port."""
-        pages, last = obstore.list(self._client, chunk_size=PAGE_KEYS), ""
+    async def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the keys of files, whole or partial, as the pages of the listing come; see the port.
+
+        Raises `StorageUnavailable` also where the service does not list names in their order, as S3's
+        directory buckets do not.
+        """
+        pages, last = obstore.list(self._client, offset=after or None, chunk_size=PAGE_KEYS), after
         while True:
             async with answered():
                 try:
@@ -170,8 +175,11 @@ class ObjectMediaStore(MediaStore):
                     return
             for item in page:
                 key = item["path"].removesuffix(PART)  # beside the file itself, as the service sorts them
-                if key != last and _KEY.fullmatch(key):
-                    yield (last := key)
+                if key == last or not _KEY.fullmatch(key):
+                    continue
+                if key < last:
+                    raise StorageUnavailable("The object store does not list names in their order")
+                yield (last := key)
 
     def _withdraw_later(self, path: str, uploading: asyncio.Task[None]) -> None:
         withdrawal = asyncio.create_task(self._withdraw(path, uploading))

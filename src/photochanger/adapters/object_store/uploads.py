@@ -6,8 +6,8 @@ of the file, so that it is never copied into memory.
 
 A larger file is a multipart upload, for which obstore knows no condition. Its writer first makes `….part`, an
 empty object, as a single request; whoever cannot, has lost. What fails or is given up is aborted. Only a
-process that is killed during such an upload leaves parts, which no listing shows: a rule of the bucket
-(AbortIncompleteMultipartUpload) has to remove them.
+process that is killed during such an upload leaves parts, which no listing shows and obstore cannot find: a
+rule of the bucket (AbortIncompleteMultipartUpload) has to remove them; see docs/media.md.
 
 An answer can be lost on its way. So every object carries a mark of its writer, by which it finds out whether
 what is there is its own.

@@ -11,6 +11,8 @@ Rules of this package:
 
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
+from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
+from photochanger.adapters.postgres.installation import PostgresInstallation
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
 from photochanger.adapters.postgres.media import PostgresMediaRegistry
@@ -26,6 +28,8 @@ from photochanger.adapters.postgres.usage import PostgresProviderUsage
 
 __all__ = [
     "PostgresAuditLog",
+    "PostgresHousekeeping",
+    "PostgresInstallation",
     "PostgresJobHistory",
     "PostgresJobRepository",
     "PostgresLoginThrottle",

@@ -7,7 +7,14 @@ from typing import Final
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from photochanger.adapters.postgres.audit import audited
-from photochanger.adapters.postgres.media_statements import ALL_ANNOUNCED, announced, condemn, store_images
+from photochanger.adapters.postgres.media_statements import (
+    ALL_ANNOUNCED,
+    announced,
+    before,
+    condemn,
+    condemned,
+    store_images,
+)
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
@@ -21,7 +28,7 @@ from photochanger.adapters.postgres.transitions import (
 )
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import Guard, JobEvent, JobState
-from photochanger.domain.media import MediaState
+from photochanger.domain.media import MediaEvent
 from photochanger.domain.retention import MAX_RETENTION_HOURS
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
@@ -32,14 +39,9 @@ _THE_JOB: Final = SQL("job_id = %(job_id)s FOR UPDATE")
 
 _CONDEMN_PAYLOAD: Final = SQL("""
     condemned AS (
-        UPDATE media_object SET state = {deleting}, offer_at = least(offer_at, changed.now)
-        FROM changed
-        WHERE media_id = changed.payload_id AND media_object.state IN ({pending}, {stored})
-    )""").format(
-    deleting=Literal(MediaState.DELETING.value),
-    pending=Literal(MediaState.PENDING.value),
-    stored=Literal(MediaState.STORED.value),
-)
+        UPDATE media_object SET {condemned} FROM changed
+        WHERE media_id = changed.payload_id AND {can_be_condemned}
+    )""").format(condemned=condemned(now=SQL("changed.now")), can_be_condemned=before(MediaEvent.CONDEMNED))
 
 SUBMIT: Final = (
     SQL("""
@@ -226,7 +228,7 @@ END_RESULTS: Final = (
         SELECT seq FROM job
         WHERE slot_id = %(slot_id)s AND result IS NOT NULL AND result_expires_at > statement_timestamp()
             AND finalized_at > statement_timestamp() - {longest}
-        ORDER BY finalized_at, job_id FOR UPDATE
+        ORDER BY finalized_at, job_id LIMIT %(limit)s FOR UPDATE
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
     ), ended AS (
@@ -240,13 +242,15 @@ END_RESULTS: Final = (
     ), {condemn}, {audited}
     SELECT
         (SELECT count(*) FROM ended) AS results,
-        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes""")
+        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM picture) AS size_bytes,
+        (SELECT jobs FROM moment) AS looked_at""")
     .format(
         longest=Literal(timedelta(hours=MAX_RETENTION_HOURS)),
         condemn=condemn(SQL("SELECT media_id FROM picture")),
-        audited=audited(SQL("(SELECT) AS once")),
+        audited=audited(SQL("(SELECT WHERE %(is_first)s) AS once")),
     )
     .as_bytes()
 )
-"""No result that ended longer ago than results can live is looked at. The clock is read when all jobs are
-locked; and jobs are picked by their numbers, because a join with them may read the whole table."""
+"""Ends some of the results, the oldest; the entry is written with the first of them. No result that ended
+longer ago than results can live is looked at. The clock is read when all jobs are locked; and jobs are picked
+by their numbers, because a join with them may read the whole table."""

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-import msgspec
 from psycopg.rows import DictRow
 
 from photochanger.adapters.postgres import job_statements as statements
@@ -31,6 +30,9 @@ from photochanger.domain.slot import SlotId
 
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
+
+RESULTS_AT_ONCE: Final = 5_000
+"""How many results one statement ends; with all in one, a very full slot would exceed its time-out."""
 
 
 class PostgresJobRepository(JobRepository):
@@ -190,9 +192,14 @@ class PostgresJobRepository(JobRepository):
 
     async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> EndedResults:
         """End the time to live of every result of the slot now, and add `entry`."""
-        parameters = {"slot_id": slot_id, **entry_parameters(entry)}
-        rows = await fetch_all(self._pool, statements.END_RESULTS, parameters)
-        return msgspec.convert(rows[0], EndedResults)
+        parameters = {"slot_id": slot_id, "limit": RESULTS_AT_ONCE, **entry_parameters(entry)}
+        results = size_bytes = 0
+        is_first = True
+        while True:
+            [row] = await fetch_all(self._pool, statements.END_RESULTS, {**parameters, "is_first": is_first})
+            results, size_bytes, is_first = results + row["results"], size_bytes + row["size_bytes"], False
+            if row["looked_at"] < RESULTS_AT_ONCE:
+                return EndedResults(results, size_bytes)
 
 
 def _is_overdue(reading: JobReading) -> bool:

@@ -1,6 +1,6 @@
 """The registry of files in PostgreSQL."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -9,11 +9,19 @@ from psycopg.errors import UniqueViolation
 from psycopg.sql import SQL, Literal
 
 from photochanger.adapters.postgres.errors import translate_errors
+from photochanger.adapters.postgres.media_statements import after, before, condemn, condemned
 from photochanger.adapters.postgres.pool import Pool, borrowed, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import DESCRIBED, MEDIA_COLUMNS, described, listed
 from photochanger.application.ports.storage import MediaReading, MediaRegistry
 from photochanger.domain.errors import InternalError
-from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
+from photochanger.domain.media import (
+    MediaEvent,
+    MediaId,
+    MediaKind,
+    MediaObject,
+    MediaState,
+    StoredImage,
+)
 from photochanger.domain.slot import SlotId
 
 OFFER_AGAIN_AFTER: Final = timedelta(seconds=30)
@@ -68,9 +76,14 @@ _FETCHED: Final = (
 _OFFER: Final = (
     SQL("""
     UPDATE media_object SET state = {stored}, {described}
-    WHERE media_id = %(media_id)s AND kind = {link} AND state = {pending}
+    WHERE media_id = %(media_id)s AND kind = {link} AND {can_be_stored}
     RETURNING media_id""")
-    .format(described=DESCRIBED, link=_LINK, **_STATES)
+    .format(
+        described=DESCRIBED,
+        link=_LINK,
+        stored=after(MediaEvent.STORED),
+        can_be_stored=before(MediaEvent.STORED),
+    )
     .as_bytes()
 )
 
@@ -78,12 +91,12 @@ _CONDEMN: Final = (
     SQL("""
     WITH locked AS (
         SELECT media_id FROM media_object
-        WHERE media_id = ANY(%(media_ids)s) AND state IN ({pending}, {stored})
+        WHERE media_id = ANY(%(media_ids)s) AND {can_be_condemned}
         ORDER BY media_id FOR UPDATE
     )
-    UPDATE media_object SET state = {deleting}, offer_at = least(offer_at, clock_timestamp())
+    UPDATE media_object SET {condemned}
     FROM locked WHERE media_object.media_id = locked.media_id""")
-    .format(**_STATES)
+    .format(can_be_condemned=before(MediaEvent.CONDEMNED), condemned=condemned(now=SQL("clock_timestamp()")))
     .as_bytes()
 )
 
@@ -94,22 +107,84 @@ _DOOMED: Final = (
         WHERE state <> {deleted} AND offer_at <= statement_timestamp()
         ORDER BY offer_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ), doomed AS (
-        UPDATE media_object SET state = {deleting}, offer_at = clock_timestamp() + %(offer_again_after)s
+        UPDATE media_object SET state = {ended}, offer_at = clock_timestamp() + %(offer_again_after)s
         FROM offered WHERE media_object.media_id = offered.media_id
         RETURNING {columns}, offered.offer_at
     )
     SELECT * FROM doomed ORDER BY offer_at""")
-    .format(columns=_COLUMNS, **_STATES)
+    .format(columns=_COLUMNS, ended=after(MediaEvent.ENDED), **_STATES)
     .as_bytes()
 )
 
 _CONFIRM: Final = (
-    SQL(
-        "UPDATE media_object SET state = {deleted} WHERE media_id = ANY(%(media_ids)s) AND state = {deleting}"
-    )
-    .format(**_STATES)
+    SQL("""
+    UPDATE media_object SET state = {confirmed}
+    WHERE media_id = ANY(%(media_ids)s) AND {can_be_confirmed}""")
+    .format(confirmed=after(MediaEvent.CONFIRMED), can_be_confirmed=before(MediaEvent.CONFIRMED))
     .as_bytes()
 )
+
+_LIVING: Final = (
+    SQL("""
+    SELECT {columns} FROM media_object
+    WHERE state <> {deleted} AND {order} > %(after)s
+    ORDER BY {order} LIMIT %(limit)s""")
+    .format(columns=_COLUMNS, order=SQL("(kind || '/' || media_id)"), **_STATES)
+    .as_bytes()
+)
+
+_FIND: Final = (
+    SQL("SELECT {} FROM media_object WHERE media_id = ANY(%(media_ids)s)").format(_COLUMNS).as_bytes()
+)
+
+_FOUND: Final = (
+    SQL("""
+    INSERT INTO media_object (media_id, kind, state, created_at, expires_at, offer_at)
+    SELECT file.media_id, file.kind, {found}, now, now, now
+    FROM (SELECT clock_timestamp() AS now) AS moment,
+        unnest(%(media_ids)s::text[], %(kinds)s::text[]) AS file (media_id, kind)
+    ORDER BY file.media_id
+    ON CONFLICT (media_id) DO UPDATE SET
+        state = {found}, expires_at = excluded.expires_at, offer_at = excluded.offer_at
+    WHERE {can_be_found} AND media_object.kind = excluded.kind
+    RETURNING media_id""")
+    .format(found=after(MediaEvent.FOUND), can_be_found=before(MediaEvent.FOUND))
+    .as_bytes()
+)
+
+_LOST: Final = (
+    SQL("""
+    WITH gone AS MATERIALIZED (
+        SELECT media_id FROM media_object WHERE media_id = ANY(%(media_ids)s) AND {can_be_lost}
+        ORDER BY media_id FOR UPDATE
+    ), lost AS (
+        UPDATE media_object SET state = {lost}, expires_at = least(expires_at, clock_timestamp()),
+            offer_at = least(offer_at, clock_timestamp())
+        WHERE media_id = ANY(ARRAY(SELECT media_id FROM gone))
+        RETURNING media_id, kind
+    ), moment AS MATERIALIZED (
+        SELECT clock_timestamp() AS now
+    ), ended AS (
+        UPDATE job SET retention = moment.now - job.finalized_at
+        FROM moment
+        WHERE job.result IS NOT NULL AND job.result_expires_at > moment.now
+            AND job.result #>> '{{image,media_id}}' = ANY(ARRAY(
+                SELECT media_id FROM lost WHERE kind = {result}))
+        RETURNING job.result #>> '{{preview,media_id}}' AS preview_id
+    ), {condemn}
+    SELECT media_id FROM lost""")
+    .format(
+        can_be_lost=before(MediaEvent.LOST),
+        lost=after(MediaEvent.LOST),
+        result=Literal(MediaKind.RESULT.value),
+        condemn=condemn(
+            SQL("SELECT preview_id FROM ended WHERE preview_id NOT IN (SELECT media_id FROM gone)")
+        ),
+    )
+    .as_bytes()
+)
+"""Looks at every job whose result has not expired: rarely needed, and then for many files at once. A preview
+that is lost itself is not condemned as well, for no statement may change a row twice."""
 
 
 class PostgresMediaRegistry(MediaRegistry):
@@ -174,3 +249,31 @@ class PostgresMediaRegistry(MediaRegistry):
     async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
         """Record that these files are gone."""
         await fetch_all(self._pool, _CONFIRM, {"media_ids": list(media_ids)}, repeatable=True)
+
+    async def living(self, *, limit: int, after: str = "") -> Sequence[MediaObject]:
+        """Return up to `limit` files that are not deleted, in the order of their keys."""
+        kind, _, rest = after.partition("/")
+        parameters = {"after": f"{kind}/{rest.partition('/')[2]}" if rest else after, "limit": limit}
+        rows = await fetch_all(self._pool, _LIVING, parameters, repeatable=True)
+        return [msgspec.convert(row, MediaObject) for row in rows]
+
+    async def find(self, media_ids: Collection[MediaId]) -> Mapping[MediaId, MediaObject]:
+        """Return the rows that there are, by their id."""
+        rows = await fetch_all(self._pool, _FIND, {"media_ids": list(media_ids)}, repeatable=True)
+        return {row["media_id"]: msgspec.convert(row, MediaObject) for row in rows}
+
+    async def found(self, files: Collection[tuple[MediaId, MediaKind]]) -> Collection[MediaId]:
+        """Take over files that no row expects."""
+        parameters = {
+            "media_ids": [media_id for media_id, _ in files],
+            "kinds": [kind.value for _, kind in files],
+        }
+        return await self._ids(_FOUND, parameters)
+
+    async def lost(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Record that these files are not where they were stored."""
+        return await self._ids(_LOST, {"media_ids": list(media_ids)})
+
+    async def _ids(self, statement: bytes, parameters: Mapping[str, object]) -> Collection[MediaId]:
+        rows = await fetch_all(self._pool, statement, parameters)
+        return {MediaId(row["media_id"]) for row in rows}

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from http import HTTPMethod, HTTPStatus
 from typing import Final
@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from photochanger.adapters.telemetry.labels import OTHER, BoundedFamily
 from photochanger.domain.errors import error_classes
 from photochanger.domain.job import FAILURE_REASON_OF, FINAL_STATES, JobState, ResultSource
+from photochanger.domain.media import MediaKind
 from photochanger.domain.quota import QuotaWindow
 
 OUTCOME_OK: Final = "ok"
@@ -25,6 +26,9 @@ PROVIDERS: Final = ("gemini", "turbotext", "rehearsal")
 NO_MODEL: Final = "none"
 MAX_MODELS: Final = 50
 """Models are named in slots: only so many different names become labels in the life of a process."""
+
+_STRAY: Final = "stray"
+_LOST: Final = "lost"
 
 _PORT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PHOTO_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25, 30, 40, 48, 50, 60, 75)
@@ -55,7 +59,7 @@ _MEANINGS: Final = {
     Level.HELD_REQUESTS: "Booths that wait for their answer in this process",
     Level.MEDIA_BYTES: "Bytes of stored media",
     Level.MEDIA_FREE_BYTES: "Bytes still free where media are stored",
-    Level.SWEEPER_LAG: "Time since the sweeper last finished a round",
+    Level.SWEEPER_LAG: "Time since a sweeper, in whatever process, last finished a round",
 }
 
 
@@ -141,6 +145,20 @@ class Metrics:
             frozenset(providers),
             self._models,
         )
+        self._swept = BoundedFamily(
+            self._counter(
+                "photochanger_files_deleted_total", "Files deleted by sweeps of this process", "kind"
+            ),
+            frozenset(MediaKind),
+        )
+        self._differences = BoundedFamily(
+            self._counter(
+                "photochanger_media_differences_total",
+                "Files that no record expected (stray), or that were not where they were stored (lost)",
+                "difference",
+            ),
+            frozenset({_STRAY, _LOST}),
+        )
         self._login_failures = Counter(
             "photochanger_login_failures_total", "Logins refused", registry=self._registry
         )
@@ -185,6 +203,13 @@ class Metrics:
         if model is not None and len(self._models) <= MAX_MODELS:
             self._models.add(model)
         self._paused.child(provider, model or NO_MODEL).set(paused)
+
+    def swept(self, deleted: Mapping[MediaKind, int], *, strays: int, lost: int) -> None:
+        """Count what a sweep of this process has deleted, and where files and records differed."""
+        for kind, files in deleted.items():
+            self._swept.child(kind.value).inc(files)
+        self._differences.child(_STRAY).inc(strays)
+        self._differences.child(_LOST).inc(lost)
 
     def login_failed(self) -> None:
         """Count a refused login."""

@@ -21,6 +21,7 @@ from photochanger.application.ports.administration import (
 )
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
 from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
 from photochanger.application.ports.providers import (
     ImageProvider,
@@ -31,6 +32,7 @@ from photochanger.application.ports.providers import (
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
     EndedResults,
+    Installation,
     JobReading,
     JobRepository,
     JobSubmission,
@@ -52,16 +54,21 @@ __all__ = [
     "AuditFilter",
     "AuditLog",
     "Clock",
+    "Due",
     "EndedResults",
     "FinishedImage",
+    "Forgotten",
+    "Housekeeping",
     "ImageEditor",
     "ImageProvider",
+    "Installation",
     "JobCursor",
     "JobFilter",
     "JobHistory",
     "JobReading",
     "JobRepository",
     "JobSubmission",
+    "LastSweep",
     "LoginThrottle",
     "MediaReading",
     "MediaRegistry",

@@ -180,8 +180,9 @@ class JobRepository(Protocol):
     async def end_results(self, slot_id: SlotId, *, entry: AuditEntry) -> "EndedResults":
         """End the time to live of every result of the slot now, and add `entry`; jobs stay as they are.
 
-        The results and their previews are condemned, and `retention` becomes what it has been: from this
-        instant `result_expires_at` has come.
+        Very many may be ended some thousands at a time, the oldest first and with them the entry: whoever
+        dies in between has ended some. The results and their previews are condemned, and `retention`
+        becomes what it has been: from this instant `result_expires_at` has come.
         """
 
 
@@ -239,7 +240,10 @@ class MediaRegistry(Protocol):
 
     @abstractmethod
     async def condemn(self, media_ids: Collection[MediaId]) -> None:
-        """Mark these files for deletion, whatever their state; unknown and deleted ones are passed over."""
+        """Mark these files for deletion, whatever their state; unknown ones are passed over.
+
+        Those that were deleted already are deleted once more: their writer may have come late.
+        """
 
     @abstractmethod
     async def doomed(self, *, limit: int) -> Sequence[MediaObject]:
@@ -252,6 +256,30 @@ class MediaRegistry(Protocol):
     @abstractmethod
     async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
         """Record that these files are gone; only those in `deleting` change, and a repetition is harmless."""
+
+    @abstractmethod
+    async def living(self, *, limit: int, after: str = "") -> Sequence[MediaObject]:
+        """Return up to `limit` files that are not deleted, in the order of their keys, from after `after`."""
+
+    @abstractmethod
+    async def find(self, media_ids: Collection[MediaId]) -> Mapping[MediaId, MediaObject]:
+        """Return the rows that there are, by their id."""
+
+    @abstractmethod
+    async def found(self, files: Collection[tuple[MediaId, MediaKind]]) -> Collection[MediaId]:
+        """Take over files that no row expects: those without a row get one, in `deleting`.
+
+        So do those that were deleted. They are offered for deletion at once. Returns those that were taken
+        over; the rows of all others stay as they are.
+        """
+
+    @abstractmethod
+    async def lost(self, media_ids: Collection[MediaId]) -> Collection[MediaId]:
+        """Record that these files are not where they were stored; return those that are `deleted` by that.
+
+        Only those in `stored` change. Where one is the picture of a result that has not expired, the result
+        ends now, as by `JobRepository.end_results`, and its preview is condemned.
+        """
 
 
 class SlotRepository(Protocol):
@@ -349,6 +377,17 @@ class SettingsRepository(Protocol):
         """
 
 
+class Installation(Protocol):
+    """The records as a whole, which have a name of their own."""
+
+    @abstractmethod
+    async def get_id(self) -> str:
+        """Return 32 hexadecimal digits that were made with the records and stay for as long as they do.
+
+        Records that are made independently have another id; a copy of the records has the same.
+        """
+
+
 class MediaWriter(Protocol):
     """A file being written. Until `commit` it is not there for anyone else."""
 
@@ -406,12 +445,22 @@ class MediaStore(Protocol):
         """
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Delete the file and whatever a writer that died left of it; harmless where there is nothing."""
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        """Delete these files, and whatever a writer that died left of them; return the keys that are clear.
+
+        Those are the keys of which nothing is left, durably; a key that had nothing is one of them. One that
+        is missing from the answer may still have its file; the call has tried all others.
+        Raises `StorageUnavailable` where the store as a whole cannot be reached; nothing is known then.
+        """
 
     @abstractmethod
-    def keys(self) -> AsyncIterator[str]:
-        """Yield the key of every file, whole or partial, in no particular order."""
+    def keys(self, after: str = "") -> AsyncIterator[str]:
+        """Yield the key of every file, whole or partial, that comes after `after`.
+
+        They come in ascending order of their code points, each once, with bounded memory. A file that is
+        written or deleted meanwhile may be among them or not. Raises `StorageUnavailable` where the store
+        cannot be reached: then it is not known what there is.
+        """
 
     @abstractmethod
     async def ping(self) -> None:

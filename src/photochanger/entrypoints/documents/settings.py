@@ -15,8 +15,11 @@ from photochanger.domain.retention import (
     MIN_SYNC_RESPONSE_SEC,
 )
 from photochanger.domain.settings import (
+    DEFAULT_HISTORY_DAYS,
+    MAX_HISTORY_DAYS,
     MAX_PASSWORD_LENGTH,
     MAX_UPLOAD_MB_CEILING,
+    MIN_HISTORY_DAYS,
     MIN_PASSWORD_LENGTH,
     CleanupSettings,
     IngestSettings,
@@ -66,10 +69,11 @@ class LimitsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CleanupDocument(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Whether expired files are deleted, and how often it is looked for them."""
+    """Whether expired files are deleted, how often it is looked for them, and how long jobs are kept."""
 
     enabled: bool
     interval_sec: Annotated[int, between(1, 3_600)]
+    history_days: Annotated[int, between(MIN_HISTORY_DAYS, MAX_HISTORY_DAYS)] = DEFAULT_HISTORY_DAYS
 
 
 class SettingsUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -102,7 +106,11 @@ class SettingsUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
                 quota_per_minute=self.limits.quota_per_minute,
                 quota_per_day=self.limits.quota_per_day,
             ),
-            cleanup=CleanupSettings(enabled=self.cleanup.enabled, interval_sec=self.cleanup.interval_sec),
+            cleanup=CleanupSettings(
+                enabled=self.cleanup.enabled,
+                interval_sec=self.cleanup.interval_sec,
+                history_days=self.cleanup.history_days,
+            ),
         )
         return SettingsEdit(settings=settings, ingest_password=self.ingest.dslr_password)
 
@@ -174,7 +182,11 @@ class SettingsView(Struct, kw_only=True):
                 retention_hours=stored.results.retention_hours, gallery_size=stored.results.gallery_size
             ),
             limits=_limits(stored.limits),
-            cleanup=CleanupDocument(enabled=stored.cleanup.enabled, interval_sec=stored.cleanup.interval_sec),
+            cleanup=CleanupDocument(
+                enabled=stored.cleanup.enabled,
+                interval_sec=stored.cleanup.interval_sec,
+                history_days=stored.cleanup.history_days,
+            ),
             derived=Derived(
                 t_sync_response_sec=stored.ingest.sync_response_timeout_sec,
                 t_public_link_ttl_sec=stored.ingest.sync_response_timeout_sec,

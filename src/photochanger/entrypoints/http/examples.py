@@ -59,7 +59,7 @@ _SETTINGS: Final = SettingsUpdate(
     ),
     results=ResultsDocument(retention_hours=72, gallery_size=10),
     limits=LimitsDocument(per_slot=10, per_provider={"gemini": 8}, quota_per_day={"gemini": 1500}),
-    cleanup=CleanupDocument(enabled=True, interval_sec=60),
+    cleanup=CleanupDocument(enabled=True, interval_sec=60, history_days=30),
 )
 _ROTATION: Final = msgspec.structs.replace(
     _SETTINGS,

@@ -1,6 +1,6 @@
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -113,10 +113,11 @@ class Store(MediaStore):
     def scratch(self) -> Iterator[BinaryIO]:
         yield io.BytesIO()
 
-    async def delete(self, key: str) -> None:
-        self.log.append(f"deleted {key}")
+    async def delete(self, keys: Collection[str]) -> Collection[str]:
+        self.log.append(f"deleted {', '.join(keys)}")
+        return keys
 
-    async def keys(self) -> AsyncIterator[str]:
+    async def keys(self, after: str = "") -> AsyncIterator[str]:
         yield "a"
 
     async def ping(self) -> None:

@@ -1,0 +1,9 @@
+-- Whose media these are: the media store has a mark with the same id (photochanger.application.media_ownership).
+
+CREATE TABLE installation (
+    is_the_one      boolean PRIMARY KEY DEFAULT true CHECK (is_the_one),
+    installation_id text COLLATE "C" NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '')
+        CHECK (installation_id ~ '^[0-9a-f]{32}$')
+);
+
+INSERT INTO installation DEFAULT VALUES;
