@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
+from io import BytesIO
 from typing import BinaryIO
 
 import pytest
@@ -38,6 +40,11 @@ async def content_of(store: MediaStore, key: str) -> bytes:
 async def keys_of(store: MediaStore) -> list[str]:
     """Return all keys, as they come."""
     return [key async for key in store.keys()]  # noqa: SIM118 - not a mapping
+
+
+def _write_through(file: BinaryIO, content: bytes) -> None:
+    shutil.copyfileobj(BytesIO(content), file, 1024)
+    file.flush()
 
 
 class MediaStoreContract(AsyncContract):
@@ -376,6 +383,10 @@ class MediaStoreContract(AsyncContract):
     async def test_a_ping_leaves_nothing(self, store: MediaStore) -> None:
         await store.ping()
         assert await keys_of(store) == []
+
+    async def test_scratch_says_when_there_is_no_room(self, full_store: MediaStore) -> None:
+        with full_store.scratch() as file, pytest.raises(StorageUnavailable):
+            _write_through(file, bytes(2 * _MIB))
 
     async def test_a_ping_fails_where_there_is_no_room(self, full_store: MediaStore) -> None:
         for size_bytes in (2**exponent for exponent in range(19, -1, -1)):

@@ -448,7 +448,9 @@ class MediaStore(Protocol):
     def scratch(self) -> AbstractContextManager[BinaryIO]:
         """Return an empty file without a name, for work in progress.
 
-        It vanishes with the context, or with the process, whatever ends it.
+        It vanishes with the context, or with the process, whatever ends it. Writing through it raises
+        `StorageUnavailable` where there is no room; what is buffered may be written as late as at the next
+        `flush` or `seek`.
         """
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """What a booth gets: the picture of its finished job, or the same as JSON."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -18,7 +19,7 @@ from photochanger.entrypoints.documents.timestamps import rfc3339
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.intake import Inline
+from photochanger.entrypoints.http.intake import Inline, ended_at
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
     Chunks,
@@ -30,6 +31,9 @@ from photochanger.entrypoints.http.streaming import (
 )
 
 JSON: Final = "application/json"
+
+FIRST_BYTES_SEC: Final = 0.1
+"""How long after the deadline a picture that was ready in time may take to begin; it stays on its link."""
 
 _SHOWN: Final[Mapping[Inline, MediaKind | None]] = {
     Inline.TRUE: MediaKind.RESULT,
@@ -59,9 +63,10 @@ class BoothAnswer:
         if error := error_of(reading.job):
             raise JobFailed.of(reading.job, error)
         try:
-            if as_json:
-                return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
-            return await self._picture(request.scope, opened(reading), replayed=submitted.replayed)
+            async with ended_at(max(deadline, asyncio.get_running_loop().time()) + FIRST_BYTES_SEC):
+                if as_json:
+                    return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
+                return await self._picture(request.scope, opened(reading), replayed=submitted.replayed)
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
 
