@@ -249,7 +249,7 @@ class MediaStoreContract(AsyncContract):
         key, content = a_key(), os.urandom(100_000)
         await put(store, key, content)
         with await self._local(store, key) as file:
-            await store.delete(key)
+            await store.delete([key])
             assert os.pread(file.fileno(), len(content), 0) == content
 
     async def test_what_is_not_there_is_not_there_locally(self, store: MediaStore) -> None:
@@ -258,7 +258,7 @@ class MediaStoreContract(AsyncContract):
         (await self._local(store, key)).close()
         with pytest.raises(FileNotFoundError):
             await store.local(a_key())
-        await store.delete(key)
+        await store.delete([key])
         with pytest.raises(FileNotFoundError):
             await store.local(key)
 
