@@ -146,6 +146,4 @@ async def _rows(
     connection: AsyncConnection[DictRow], statement: bytes, parameters: Mapping[str, object]
 ) -> Sequence[DictRow]:
     cursor = await connection.execute(statement, parameters)
-    # `cursor.description` says the same, but makes a description of every column first
-    has_rows = cursor.pgresult is not None and cursor.pgresult.nfields > 0
-    return await cursor.fetchall() if has_rows else []
+    return [] if cursor.description is None else await cursor.fetchall()
