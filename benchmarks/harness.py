@@ -237,6 +237,17 @@ def resident_mib(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
 
 
+def forget_peak(pid: int) -> None:
+    """Have the kernel begin anew with the process's `peak_mib`: proc_pid_clear_refs(5)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the highest resident memory of the process, in MiB, as the kernel noticed it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 async def peak_resident_mib(pid: int, during: Callable[[], Awaitable[None]]) -> float:
     """Return the highest resident memory of the process while `during` runs, in MiB, looked at every 5 ms."""
     peak = resident_mib(pid)
