@@ -236,6 +236,7 @@ ADMINISTRATION = {
     "account": "Look at the administrators' accounts, add and remove them, log them out.",
     "cleanup": "Delete what has expired and forget what is long over, now.",
     "verify": "Look whether database and media store agree.",
+    "adopt-media": "Make the media store this database's, whosever it was.",
     "hash-password": "Print the argon2id hash of a password, for the credentials file.",
 }
 """The commands that work on the database, or for it, and what `photochanger --help` says of each."""

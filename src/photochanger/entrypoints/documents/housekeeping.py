@@ -57,6 +57,12 @@ class CleanupView(Struct, kw_only=True):
         )
 
 
+class MediaAdoption(Struct, kw_only=True):
+    """Whose the media store was that is now this database's: `nobody`, `this_database` or another's."""
+
+    previous_owner: str
+
+
 class DiscrepancyView(Struct, kw_only=True):
     """Something that may not be: what, and of which file, job or template."""
 

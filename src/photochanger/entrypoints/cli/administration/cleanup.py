@@ -46,17 +46,19 @@ def cleanup(desk: Desk, dry_run: bool) -> None:
         to_do = desk.run(lambda opened: _look(opened.container))
         desk.answer(to_do, _told(to_do, "There is nothing to do."))
         return
-    done = desk.run(_clean_up)
+    done, not_compared = desk.run(_clean_up)
     desk.answer(done, _told(done, "There was nothing to do."))
+    if not_compared:
+        raise not_compared
     if done.undeleted_files:
         raise StorageUnavailable(f"Files that could not be deleted: {done.undeleted_files}")
 
 
-async def _clean_up(opened: Opened) -> CleanupView:
+async def _clean_up(opened: Opened) -> tuple[CleanupView, StorageUnavailable | None]:
     history = await _history(opened.container)
     with Progress("Deleted files:") as progress:
         swept = await _in_turn(opened.container.sweep(), history, progress)
-    return CleanupView.done(swept)
+    return CleanupView.done(swept), swept.not_compared
 
 
 async def _in_turn(sweep: "Sweep", history: timedelta, progress: Progress) -> "Swept":
