@@ -60,7 +60,10 @@ class CleanupView(Struct, kw_only=True):
 
 
 class MediaAdoption(Struct, kw_only=True):
-    """Whose the media store was that is now this database's: `nobody`, `this_database` or another's."""
+    """That the media store is this database's now.
+
+    `previous_owner` says whose it was: `nobody`, `this_database` or `another_database`.
+    """
 
     previous_owner: str
 
