@@ -80,11 +80,22 @@ async def fetched(url: str, **headers: str) -> tuple[int, bytes]:
 class Installation:
     """Processes that are started and killed, and a view of their database and media from outside."""
 
-    def __init__(self, folder: Path, database_url: str, *, bucket: Bucket | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        *,
+        bucket: Bucket | None = None,
+        media_root: Path | None = None,
+    ) -> None:
         self.folder = folder
-        self.environment = Environment(data_dir=folder, database_url=database_url, media_bucket=bucket)
+        self.environment = Environment(
+            data_dir=folder, database_url=database_url, media_bucket=bucket, media_root=media_root
+        )
         self.processes: list[Process] = []
         self._variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
+        if media_root is not None:
+            self._variables["MEDIA_ROOT"] = str(media_root)
 
     def serve(
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None

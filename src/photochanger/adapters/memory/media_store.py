@@ -20,7 +20,7 @@ class MemoryMediaStore(MediaStore):
     """
 
     def __init__(self, *, capacity_bytes: int | None = None) -> None:
-        self._capacity_bytes = capacity_bytes
+        self.capacity_bytes = capacity_bytes
         self.stuck: set[str] = set()
         self._files: dict[str, bytes] = {}
         self._writers: list[_MemoryWriter] = []
@@ -48,10 +48,13 @@ class MemoryMediaStore(MediaStore):
         for position in range(0, len(content), _CHUNK_BYTES):
             yield content[position : position + _CHUNK_BYTES]
 
+    async def local(self, _key: str) -> None:
+        """Return None: there are no descriptors in memory."""
+
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """Return an empty file without a name, for work in progress."""
-        with BytesIO() as file:
+        with _MemoryScratch(self) as file:
             yield file
 
     async def delete(self, keys: Collection[str]) -> Collection[str]:
@@ -74,7 +77,7 @@ class MemoryMediaStore(MediaStore):
     def make_room_for(self, size_bytes: int) -> None:
         """Raise `StorageUnavailable` where `size_bytes` more would be too many."""
         used = sum(map(len, self._files.values())) + sum(writer.size_bytes for writer in self._writers)
-        if self._capacity_bytes is not None and used + size_bytes > self._capacity_bytes:
+        if self.capacity_bytes is not None and used + size_bytes > self.capacity_bytes:
             raise StorageUnavailable
 
     def put(self, key: str, content: bytes) -> None:
@@ -88,6 +91,16 @@ class MemoryMediaStore(MediaStore):
             return self._files[key]
         except KeyError:
             raise FileNotFoundError(key) from None
+
+
+class _MemoryScratch(BytesIO):
+    def __init__(self, store: MemoryMediaStore) -> None:
+        super().__init__()
+        self._store = store
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        self._store.make_room_for(self.tell() + len(chunk))
+        return super().write(chunk)
 
 
 class _MemoryWriter(MediaWriter):
