@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -60,6 +62,19 @@ async def eventually(look: Callable[[], Awaitable[T]], *, within_sec: float = 30
             return found
         assert time.monotonic() < patience_ends, f"not within {within_sec} s"
         await asyncio.sleep(0.02)
+
+
+async def fetched(url: str, **headers: str) -> tuple[int, bytes]:
+    """Return the status and the body of an answer."""
+
+    def fetch() -> tuple[int, bytes]:
+        try:
+            with urlopen(Request(url, headers=headers), timeout=10) as answer:
+                return answer.status, answer.read()
+        except HTTPError as error:
+            return error.code, error.read()
+
+    return await asyncio.to_thread(fetch)
 
 
 class Installation:

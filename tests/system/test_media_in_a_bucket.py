@@ -5,8 +5,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -20,7 +18,7 @@ from photochanger.testing.harness import an_entry
 from photochanger.testing.photos import plain_jpeg
 from tests.s3_gate import Answer, S3Gate, StallAnswer
 from tests.s3_server import PREFIX, SECRET, S3Server
-from tests.system.installation import SLOT, Installation, as_url, eventually, states
+from tests.system.installation import SLOT, Installation, as_url, eventually, fetched, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -62,19 +60,6 @@ async def time_leaps(installation: Installation) -> AsyncIterator[None]:
         await connection.execute(
             "UPDATE media_object SET expires_at = now(), offer_at = now() WHERE state = 'pending'"
         )
-
-
-async def fetched(url: str, **headers: str) -> tuple[int, bytes]:
-    """Return the status and the body of an answer."""
-
-    def fetch() -> tuple[int, bytes]:
-        try:
-            with urlopen(Request(url, headers=headers), timeout=10) as answer:
-                return answer.status, answer.read()
-        except HTTPError as error:
-            return error.code, error.read()
-
-    return await asyncio.to_thread(fetch)
 
 
 async def test_a_photo_goes_through_the_bucket_and_nothing_stays_there(

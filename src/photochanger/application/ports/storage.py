@@ -387,6 +387,14 @@ class Installation(Protocol):
         Records that are made independently have another id; a copy of the records has the same.
         """
 
+    @abstractmethod
+    async def has_marked_media(self) -> bool:
+        """Return whether `media_marked` was ever called for these records."""
+
+    @abstractmethod
+    async def media_marked(self) -> None:
+        """Remember for good that a media store was marked as theirs; may be called again."""
+
 
 class MediaWriter(Protocol):
     """A file being written. Until `commit` it is not there for anyone else."""

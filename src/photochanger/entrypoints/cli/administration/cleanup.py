@@ -1,6 +1,7 @@
 """`photochanger cleanup`: one whole sweep, now."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from datetime import timedelta
@@ -11,10 +12,11 @@ import rich_click as click
 from rich.table import Table
 
 from photochanger.domain.consistency import Code
-from photochanger.domain.errors import StorageUnavailable, Unavailable
+from photochanger.domain.errors import Unavailable
 from photochanger.entrypoints.cli.administration.desk import Desk, Opened, administrative
 from photochanger.entrypoints.cli.administration.progress import Progress
 from photochanger.entrypoints.cli.administration.tables import megabytes, rows
+from photochanger.entrypoints.cli.exit_codes import ExitCode
 from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES
 from photochanger.entrypoints.documents.housekeeping import CleanupView
 
@@ -48,8 +50,9 @@ def cleanup(desk: Desk, dry_run: bool) -> None:
         return
     done = desk.run(_clean_up)
     desk.answer(done, _told(done, "There was nothing to do."))
-    if done.undeleted_files:
-        raise StorageUnavailable(f"Files that could not be deleted: {done.undeleted_files}")
+    if undone := _undone(done):
+        click.echo(f"photochanger: {undone}", err=True)
+        sys.exit(ExitCode.UNAVAILABLE)
 
 
 async def _clean_up(opened: Opened) -> CleanupView:
@@ -89,6 +92,12 @@ async def _look(container: "Container") -> CleanupView:
 
 async def _history(container: "Container") -> timedelta:
     return (await container.settings().get()).cleanup.history
+
+
+def _undone(done: CleanupView) -> str | None:
+    if done.not_compared is not None:
+        return done.not_compared
+    return f"Files that could not be deleted: {done.undeleted_files}" if done.undeleted_files else None
 
 
 _WORDS: Final = {
