@@ -1,6 +1,7 @@
 """Logs: one line per event, on standard error, for structlog and for the standard library's loggers alike."""
 
 import copy
+import json
 import logging
 import re
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -95,7 +97,7 @@ def _formatter(fmt: LogFormat, *, colors: bool) -> logging.Formatter:
     renderers: Sequence[Processor]
     match fmt:
         case LogFormat.JSON:
-            renderers = (structlog.processors.JSONRenderer(),)
+            renderers = (_as_json,)
         case LogFormat.CONSOLE:
             # The default formatter of exceptions would show local variables as soon as rich is installed.
             plain = structlog.dev.plain_traceback
@@ -103,20 +105,32 @@ def _formatter(fmt: LogFormat, *, colors: bool) -> logging.Formatter:
                 _keep_to_one_line,
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             )
-    return _Formatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_colour_codes, *_common_processors()],
-    )
+    return _Formatter(renderers)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Formats records of the standard library too, whose arguments are cleaned before they become text."""
 
+    def __init__(self, renderers: Sequence[Processor]) -> None:
+        super().__init__(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_colour_codes, *_common_processors()],
+        )
+        self._renderers = renderers
+
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, dict) and hasattr(record, "_logger"):
+            return self._rendered(record.msg.copy())
         if record.args:
             record = copy.copy(record)
             record.args = _cleaned(record.args)
         return super().format(record)
+
+    def _rendered(self, line: Any) -> str:
+        """Return a line of structlog's, for which nothing is left to be done but to write it."""
+        for renderer in self._renderers:
+            line = renderer(None, "", line)
+        return str(line)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -139,6 +153,15 @@ def add_trace_ids(_logger: WrappedLogger, _method: str, event_dict: EventDict) -
         event_dict["trace_id"] = f"{context.trace_id:032x}"
         event_dict["span_id"] = f"{context.span_id:016x}"
     return event_dict
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
+    """Return the line as JSON, in ASCII only: no stream refuses it, and no character of it ends a line."""
+    try:
+        line = msgspec.json.encode(event_dict)
+    except UnicodeEncodeError:  # halves of surrogate pairs
+        return json.dumps(event_dict)
+    return line.decode("ascii") if line.isascii() else json.dumps(event_dict)
 
 
 def _cleaned(arguments: Any) -> Any:

@@ -50,6 +50,10 @@ _SHORT: Final = 80
 _HARMLESS = re.compile(r"(?!.*(?:bearer|basic|eyJ|AIza|row contains))[\w ./-]*", re.IGNORECASE)
 """What none of the patterns below can match, told at a fraction of their cost."""
 
+_MAX_SEEN: Final = 1024
+_seen_harmless: Final[set[str]] = set()
+"""Short texts in which no pattern has found anything; looked up before any pattern is tried."""
+
 _VALUE = r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:(?:bearer|basic|digest)\s+)?[^\s&]+)"""
 _SEPARATOR = r"""(?:["']?\s{0,8}[=:]\s{0,8}|["']\s{0,8},\s{0,8})b?"""
 _WORDS = "|".join(part.replace("_", "[_-]?") for part in (*_SECRET_PARTS, "pwd"))
@@ -87,14 +91,29 @@ def is_sensitive(name: str) -> bool:
 
 def masked(text: str) -> str:
     """Return `text` with everything that looks like a secret masked, and at most 16 384 characters of it."""
-    if len(text) <= _SHORT and _HARMLESS.fullmatch(text):
-        return text
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    if len(text) <= _SHORT:
+        return text if text in _seen_harmless or _HARMLESS.fullmatch(text) else _masked_short(text)
+    text = _without_secrets(text)
     if len(text) <= _MAX_TEXT:
         return text
     half = _MAX_TEXT // 2
     return f"{text[:half]}… {len(text) - _MAX_TEXT} characters left out …{text[-half:]}"
+
+
+def _masked_short(text: str) -> str:
+    """Remember what needs no masking, as names of routes and events; what does need it is not kept."""
+    found = _without_secrets(text)
+    if found == text:
+        if len(_seen_harmless) >= _MAX_SEEN:
+            _seen_harmless.clear()
+        _seen_harmless.add(text)
+    return found
+
+
+def _without_secrets(text: str) -> str:
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def loggable(value: object, depth: int = 0) -> Any:  # noqa: PLR0911 -- one line per kind of value
