@@ -24,6 +24,8 @@ class BoundedFamily(Generic[InstrumentT]):
 
     def child(self, *values: str) -> InstrumentT:
         """Return the time series for these label values, unknown ones replaced by `OTHER`."""
+        if (known := self._children.get(values)) is not None:
+            return known
         kept = tuple(
             value if value in known else OTHER for value, known in zip(values, self._known, strict=True)
         )

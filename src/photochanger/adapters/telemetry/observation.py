@@ -38,21 +38,26 @@ class Observation:
 
     `current` makes its span the parent of spans opened inside, which needs a block that is left in the same
     task as it was entered. Errors pass through unchanged, and only their type is kept: their text may hold
-    what must not be exported.
+    what must not be exported. Inside a trace of ours that is not recorded there is no span of the call: what
+    is current stays so.
     """
 
     __slots__ = ("_current", "_observe", "_span", "_started", "_token")
 
     def __init__(self, tracer: Tracer, name: str, observe: Observer, *, current: bool) -> None:
-        self._span = tracer.start_span(name, record_exception=False, set_status_on_exception=False)
-        self._observe = observe
+        around = trace.get_current_span()
         self._current = current
+        if _is_unrecorded(around):
+            self._span, self._current = around, False
+        else:
+            self._span = tracer.start_span(name, record_exception=False, set_status_on_exception=False)
+        self._observe = observe
         self._token: Token[context.Context] | None = None
         self._started = perf_counter()
 
     @property
     def span(self) -> Span:
-        """The span of the call."""
+        """The span of the call; where none is recorded, the one around it."""
         return self._span
 
     def __enter__(self) -> None:
@@ -71,8 +76,19 @@ class Observation:
         outcome = outcome_of(error)
         if self._span.is_recording():
             describe_end(self._span, outcome, error)
-        self._span.end()
+            self._span.end()
         self._observe(outcome, perf_counter() - self._started)
+
+
+def _is_unrecorded(span: Span) -> bool:
+    """Say whether `span` is one of this process's whose trace is not recorded.
+
+    One that has ended records nothing either, but what belongs to its trace is recorded.
+    """
+    if span.is_recording():
+        return False
+    known = span.get_span_context()
+    return known.is_valid and not known.is_remote and not known.trace_flags.sampled
 
 
 def describe_end(span: Span, outcome: str, error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -55,17 +56,24 @@ class Access:
         answer = _Answer(send, _request_id(scope))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
-        with self._tracer.start_as_current_span(
-            "HTTP", context=_trace_of(scope), kind=SpanKind.SERVER
-        ) as span:
-            try:
-                await self._app(scope, receive, answer.send)
-            except Exception:
-                # The answer has begun, so nothing can be said any more: the server closes the connection.
-                _LOGGER.exception("the answer broke off")
-                answer.broke_off()
-            _describe(span, scope, answer.status)
+        span = self._tracer.start_span("HTTP", context=_trace_of(scope), kind=SpanKind.SERVER)
+        token = context.attach(trace.set_span_in_context(span))
+        try:
+            await self._answer(scope, receive, answer)
+            if span.is_recording():
+                _describe(span, scope, answer.status)
             self._record(scope, answer.status)
+        finally:
+            context.detach(token)
+            span.end()
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception:
+            # The answer has begun, so nothing can be said any more: the server closes the connection.
+            _LOGGER.exception("the answer broke off")
+            answer.broke_off()
 
     def _record(self, scope: HTTPScope, status: int) -> None:
         route = _route(scope)
