@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from photochanger.application.content import Content
-from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore
+from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore, ResultReading
 from photochanger.domain.errors import JobNotFound, ResultExpired, ResultNotFound
-from photochanger.domain.job import Job, ResultSource, parse_job_id
+from photochanger.domain.job import JobId, ResultSource, parse_job_id
 from photochanger.domain.media import MediaKind, StoredImage, media_key
 from photochanger.domain.retention import has_passed, time_left
 
@@ -33,7 +33,7 @@ class ReadJob:
 class OpenedResult:
     """A file of a job's result that may be delivered now, and for how long it may be kept."""
 
-    job: Job
+    job_id: JobId
     kind: MediaKind
     image: StoredImage
     source: ResultSource
@@ -52,7 +52,7 @@ class OpenResult:
     async def __call__(self, job_id: str, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:
         """Return the file; raises `ResultNotFound`, or `ResultExpired` from the instant its time is over."""
         known = parse_job_id(job_id)
-        reading = await self._jobs.get(known) if known else None
+        reading = await self._jobs.get_result(known) if known else None
         if reading is None:
             raise ResultNotFound
         return opened(reading, kind)
@@ -62,19 +62,19 @@ class OpenResult:
         return Content(self._store, media_key(result.kind, result.image.media_id))
 
 
-def opened(reading: JobReading, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:
+def opened(reading: ResultReading, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:
     """Return the result in `reading`; raises as `OpenResult` does."""
-    job, expires_at = reading.job, reading.job.result_expires_at
-    if job.result is None or job.finalized_at is None or expires_at is None:
+    result, stored_at, expires_at = reading.result, reading.finalized_at, reading.result_expires_at
+    if result is None or stored_at is None or expires_at is None:
         raise ResultNotFound
     if has_passed(expires_at, now=reading.now):
         raise ResultExpired
     return OpenedResult(
-        job=job,
+        job_id=reading.job_id,
         kind=kind,
-        image=job.result.preview if kind is MediaKind.PREVIEW else job.result.image,
-        source=job.result.source,
-        stored_at=job.finalized_at,
+        image=result.preview if kind is MediaKind.PREVIEW else result.image,
+        source=result.source,
+        stored_at=stored_at,
         expires_at=expires_at,
         time_left=time_left(expires_at, now=reading.now),
     )

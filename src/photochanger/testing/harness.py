@@ -24,6 +24,7 @@ from photochanger.application.ports.storage import (
     JobSubmission,
     MediaRegistry,
     ProviderUsage,
+    ResultReading,
     SettingsRepository,
     SlotRepository,
     TemplateRepository,
@@ -307,6 +308,17 @@ async def present(records: Records, reading: JobReading) -> JobReading:
     now = await records.jobs.get(reading.job.job_id)
     assert now is not None
     return now
+
+
+async def present_result(records: Records, reading: JobReading) -> ResultReading:
+    """Return what the job's result needs as it is now, which is what the whole job says of it."""
+    before = await present(records, reading)
+    found = await records.jobs.get_result(reading.job.job_id)
+    after = await present(records, reading)
+    assert found is not None
+    assert before.now <= found.now <= after.now
+    assert found == replace(ResultReading.of(after), now=found.now)
+    return found
 
 
 async def doomed_ids(records: Records) -> set[MediaId]:

@@ -33,6 +33,7 @@ from photochanger.testing.harness import (
     failure,
     new_id,
     present,
+    present_result,
     stand_in,
     success,
     until_quiet,
@@ -195,6 +196,7 @@ class JobCancellationContract(RecordsContract):
                 reading.job, retention=after.job.result_expires_at - after.job.finalized_at
             )
             assert HOUR <= after.job.retention < HOUR + MINUTE
+            assert (await present_result(records, reading)).result_expires_at == after.job.result_expires_at
 
     async def test_the_files_of_ended_results_are_doomed(self, records: Records) -> None:
         ended = [await a_completed_job(records), await an_ended_job(records, await stand_in(records))]

@@ -12,6 +12,7 @@ from photochanger.application.ports.storage import Verdict
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaState
+from photochanger.domain.retention import has_passed
 from photochanger.testing.harness import (
     HOUR,
     MINUTE,
@@ -19,6 +20,7 @@ from photochanger.testing.harness import (
     Records,
     RecordsContract,
     a_completed_job,
+    a_job_in,
     a_pending_job,
     a_processing_job,
     an_ended_job,
@@ -27,6 +29,7 @@ from photochanger.testing.harness import (
     failure,
     new_id,
     present,
+    present_result,
     stand_in,
     success,
 )
@@ -38,7 +41,7 @@ MAKERS = [success, stand_in]
 
 
 class JobOutcomeContract(RecordsContract):
-    """`finalize`, `expire` and `expire_overdue`."""
+    """`finalize`, `get_result`, `expire` and `expire_overdue`."""
 
     async def test_success_completes_the_job(self, records: Records) -> None:
         claimed = await a_processing_job(records)
@@ -148,6 +151,27 @@ class JobOutcomeContract(RecordsContract):
         pending = await a_pending_job(records)
         assert await records.jobs.finalize(pending.job.job_id, failure(), fence=0) is None
         assert await records.jobs.finalize(JobId(new_id()), failure(), fence=0) is None
+
+    @pytest.mark.parametrize("verdict", MAKERS)
+    async def test_a_result_is_read_as_its_job_says(self, records: Records, verdict: Maker) -> None:
+        finished = await an_ended_job(records, await verdict(records))
+        found = await present_result(records, finished)
+        assert found.result == finished.job.result
+        assert found.result_expires_at == finished.now + finished.job.retention
+
+    async def test_a_result_that_has_expired_can_still_be_read(self, records: Records) -> None:
+        finished = await a_completed_job(records)
+        await records.time_passes(finished.job.retention)
+        found = await present_result(records, finished)
+        assert found.result_expires_at is not None
+        assert has_passed(found.result_expires_at, now=found.now)
+
+    @pytest.mark.parametrize("state", [JobState.PENDING, JobState.PROCESSING, JobState.FAILED_TIMEOUT])
+    async def test_a_job_without_a_result_is_read_as_such(self, records: Records, state: JobState) -> None:
+        assert (await present_result(records, await a_job_in(records, state))).result is None
+
+    async def test_an_unknown_job_has_no_result_to_be_read(self, records: Records) -> None:
+        assert await records.jobs.get_result(JobId(new_id())) is None
 
     @pytest.mark.parametrize("maker", MAKERS)
     async def test_nothing_is_written_where_a_file_of_the_result_was_not_announced(

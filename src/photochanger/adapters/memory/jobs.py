@@ -12,6 +12,7 @@ from photochanger.application.ports.storage import (
     JobReading,
     JobRepository,
     JobSubmission,
+    ResultReading,
     Submitted,
     Verdict,
 )
@@ -63,6 +64,11 @@ class MemoryJobRepository(JobRepository):
         """Return the job, or None."""
         job = self._records.jobs.get(job_id)
         return None if job is None else self._records.reading(job)
+
+    async def get_result(self, job_id: JobId) -> ResultReading | None:
+        """Return of the job what its result needs, or None."""
+        reading = await self.get(job_id)
+        return None if reading is None else ResultReading.of(reading)
 
     async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
         """Take up to `limit` claimable jobs, in the order of their submission."""

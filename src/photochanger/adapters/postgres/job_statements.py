@@ -15,7 +15,7 @@ from photochanger.adapters.postgres.media_statements import (
     condemned,
     store_images,
 )
-from photochanger.adapters.postgres.rows import JOB_COLUMNS, listed
+from photochanger.adapters.postgres.rows import JOB_COLUMNS, RESULT_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
     LOCKED_COLUMNS,
@@ -74,6 +74,19 @@ GET: Final = (
     .format(columns=_COLUMNS)
     .as_bytes()
 )
+
+GET_RESULT: Final = (
+    SQL("""
+    SELECT json_build_object({pairs}, 'now', clock_timestamp())::text AS reading
+    FROM job WHERE job_id = %(job_id)s""")
+    .format(
+        pairs=SQL(", ").join(
+            SQL("{}, {}").format(Literal(column), Identifier("job", column)) for column in RESULT_COLUMNS
+        )
+    )
+    .as_bytes()
+)
+"""Results are read more often than anything else: one document costs half of what the job's columns do."""
 
 GET_MANY: Final = (
     SQL("SELECT {columns}, clock_timestamp() AS now FROM job WHERE job_id = ANY(%(job_ids)s)")

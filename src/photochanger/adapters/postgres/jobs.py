@@ -10,13 +10,19 @@ from psycopg.rows import DictRow
 from photochanger.adapters.postgres import job_statements as statements
 from photochanger.adapters.postgres.audit import entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
-from photochanger.adapters.postgres.rows import reading_from, stored_images, to_json
+from photochanger.adapters.postgres.rows import (
+    reading_from,
+    result_reading_from,
+    stored_images,
+    to_json,
+)
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
     EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
+    ResultReading,
     Submitted,
     Verdict,
 )
@@ -71,6 +77,11 @@ class PostgresJobRepository(JobRepository):
         """Return the job, or None."""
         row = await fetch_one(self._pool, statements.GET, {"job_id": job_id}, repeatable=True)
         return None if row is None else reading_from(row)
+
+    async def get_result(self, job_id: JobId) -> ResultReading | None:
+        """Return of the job what its result needs, or None."""
+        row = await fetch_one(self._pool, statements.GET_RESULT, {"job_id": job_id}, repeatable=True)
+        return None if row is None else result_reading_from(row)
 
     async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
         """Take up to `limit` claimable jobs, in the order of their submission.

@@ -8,14 +8,19 @@ import msgspec
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier
 
-from photochanger.application.ports.storage import JobReading
+from photochanger.application.ports.storage import JobReading, ResultReading
 from photochanger.domain.job import Job
 from photochanger.domain.media import MediaObject, StoredImage
 from photochanger.domain.template import Template
 
 JOB_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(Job))
+RESULT_COLUMNS: Final[Sequence[str]] = tuple(
+    field.name for field in fields(ResultReading) if field.name != "now"
+)
 MEDIA_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(MediaObject))
 TEMPLATE_COLUMNS: Final[Sequence[str]] = tuple(field.name for field in fields(Template))
+
+_RESULT_READINGS: Final = msgspec.json.Decoder(ResultReading)
 
 DESCRIBED: Final = SQL("image_type = %(image_type)s, size_bytes = %(size_bytes)s, sha256 = %(sha256)s")
 """What a media row takes over from its image once that is stored, for SET; see `described`."""
@@ -29,6 +34,11 @@ def listed(columns: Sequence[str], *, table: str) -> Composed:
 def reading_from(row: DictRow, *, ended_here: bool = False) -> JobReading:
     """Return the job in a row that holds its columns and `now`."""
     return JobReading(job=msgspec.convert(row, Job), now=row["now"], ended_here=ended_here)
+
+
+def result_reading_from(row: DictRow) -> ResultReading:
+    """Return what is needed of a job's result, from a row that holds it as one JSON document, `reading`."""
+    return _RESULT_READINGS.decode(row["reading"])
 
 
 def to_json(value: object) -> str:

@@ -9,6 +9,7 @@ from photochanger.application.ports import (
     JobReading,
     JobRepository,
     JobSubmission,
+    ResultReading,
     Submitted,
     Verdict,
 )
@@ -31,6 +32,10 @@ class CountedJobs(JobRepository):
     async def get(self, job_id: JobId) -> JobReading | None:
         """Return the job."""
         return await self._jobs.get(job_id)
+
+    async def get_result(self, job_id: JobId) -> ResultReading | None:
+        """Return what the job's result needs."""
+        return await self._jobs.get_result(job_id)
 
     async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
         """Take jobs."""

@@ -36,6 +36,32 @@ class JobReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultReading:
+    """What of a job is needed to deliver its result, and the store's clock at the moment it was read.
+
+    The fields have the values that the job itself has under these names, `result_expires_at` included.
+    """
+
+    job_id: JobId
+    finalized_at: datetime | None
+    result_expires_at: datetime | None
+    result: JobResult | None
+    now: datetime
+
+    @classmethod
+    def of(cls, reading: JobReading) -> "ResultReading":
+        """Return what is needed of a whole job."""
+        job = reading.job
+        return cls(
+            job_id=job.job_id,
+            finalized_at=job.finalized_at,
+            result_expires_at=job.result_expires_at,
+            result=job.result,
+            now=reading.now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSubmission:
     """A photo that has been received and checked, and is to become a job.
 
@@ -116,6 +142,10 @@ class JobRepository(Protocol):
     @abstractmethod
     async def get(self, job_id: JobId) -> JobReading | None:
         """Return the job, or None where there is none."""
+
+    @abstractmethod
+    async def get_result(self, job_id: JobId) -> ResultReading | None:
+        """Return of the job what `get` would say of its result, or None where there is no such job."""
 
     @abstractmethod
     async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:

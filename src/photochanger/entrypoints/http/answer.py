@@ -9,7 +9,7 @@ import structlog
 from litestar.types import Scope
 
 from photochanger.application.await_outcome import AwaitOutcome, error_of
-from photochanger.application.ports import JobReading, Submitted
+from photochanger.application.ports import JobReading, ResultReading, Submitted
 from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
 from photochanger.domain.job import JobId
@@ -66,7 +66,9 @@ class BoothAnswer:
             async with ended_at(max(deadline, asyncio.get_running_loop().time()) + FIRST_BYTES_SEC):
                 if as_json:
                     return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
-                return await self._picture(request.scope, opened(reading), replayed=submitted.replayed)
+                return await self._picture(
+                    request.scope, opened(ResultReading.of(reading)), replayed=submitted.replayed
+                )
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
 
@@ -87,12 +89,12 @@ class BoothAnswer:
     async def _json(
         self, reading: JobReading, *, replayed: bool, shown: MediaKind | None
     ) -> StreamedResponse:
-        result = opened(reading)
-        document = msgspec.json.encode(PhotoOutcome.of(result, self._links, replayed=replayed))
+        result = opened(ResultReading.of(reading))
+        document = msgspec.json.encode(PhotoOutcome.of(reading.job, result, self._links, replayed=replayed))
         headers = self._headers(result, replayed=replayed) | {"Content-Type": JSON}
         if shown is None:
             return StreamedResponse(headers | {"Content-Length": str(len(document))}, Chunks(_just(document)))
-        inlined = opened(reading, shown)
+        inlined = opened(ResultReading.of(reading), shown)
         before, after = document.removesuffix(b"null}") + b'"', b'"}'
         length = len(before) + base64_length(inlined.image.file.size_bytes) + len(after)
         chunks = await from_first_chunk(self._open_result.content(inlined).read())
@@ -100,7 +102,7 @@ class BoothAnswer:
         return StreamedResponse(headers | {"Content-Length": str(length)}, body)
 
     def _headers(self, result: OpenedResult, *, replayed: bool) -> dict[str, str]:
-        job_id = result.job.job_id
+        job_id = result.job_id
         headers = {
             "Cache-Control": "no-store",
             "Content-Location": result_path(job_id),

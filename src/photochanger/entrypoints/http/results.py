@@ -83,4 +83,4 @@ def _deliverable(open_result: OpenResult, opened: OpenedResult, *, attachment: b
 
 def _file_name(opened: OpenedResult) -> str:
     suffix = "-preview" if opened.kind is MediaKind.PREVIEW else ""
-    return f"photochanger-{opened.job.job_id[:8]}{suffix}{opened.image.info.image_type.extension}"
+    return f"photochanger-{opened.job_id[:8]}{suffix}{opened.image.info.image_type.extension}"

@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from photochanger.application.results import OpenedResult
+from photochanger.domain.job import Job
 from photochanger.entrypoints.documents.links import ResultLinks
 from photochanger.entrypoints.documents.timestamps import Timestamp, rfc3339
 
@@ -26,12 +27,11 @@ class PhotoOutcome(Struct, kw_only=True):
     result_inline_base64: str | None = None
 
     @classmethod
-    def of(cls, opened: OpenedResult, links: ResultLinks, *, replayed: bool) -> "PhotoOutcome":
+    def of(cls, job: Job, opened: OpenedResult, links: ResultLinks, *, replayed: bool) -> "PhotoOutcome":
         """Return the outcome of a job that has a picture, without the picture itself.
 
         The job may have failed all the same, and the picture be the stand-in: `status` tells.
         """
-        job = opened.job
         return cls(
             job_id=job.job_id,
             slot_id=job.slot_id,
