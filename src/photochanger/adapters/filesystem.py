@@ -88,7 +88,7 @@ class FilesystemMediaStore(MediaStore):
     @asynccontextmanager
     async def create(self, key: str) -> AsyncIterator[MediaWriter]:
         """Return a writer for a new file; see the port."""
-        path, name = self._split(key)
+        path, name = _split(key)
         with _translated():
             folder = await self._folder_for_writing(path)
         try:
@@ -103,22 +103,22 @@ class FilesystemMediaStore(MediaStore):
         finally:
             writer.close()
 
-    async def _folder_for_writing(self, path: Path) -> int:
+    async def _folder_for_writing(self, path: str) -> int:
         try:
             return self._open_folder(path)
         except FileNotFoundError:
             await asyncio.wrap_future(self._threads.submit(self._make_folder, path))
             return self._open_folder(path)
 
-    def _make_folder(self, path: Path) -> None:
+    def _make_folder(self, path: str) -> None:
         if self._checked is None:
             self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         with self._opened_root() as root:
             self._require_ours(root)
-            for folder in (path.parent, path):
+            for folder in (_parent(path), path):
                 with suppress(FileExistsError):
                     os.mkdir(folder, _FOLDER_MODE, dir_fd=root)
-                    with _opened_folder(folder.parent, within=root) as parent:
+                    with _opened_folder(_parent(folder), within=root) as parent:
                         os.fsync(parent)
 
     @asynccontextmanager
@@ -147,7 +147,7 @@ class FilesystemMediaStore(MediaStore):
         return os.fdopen(self._open_file(key), "rb", buffering=0)
 
     def _open_file(self, key: str) -> int:
-        path, name = self._split(key)
+        path, name = _split(key)
         with _translated():
             folder = self._open_folder(path)
             try:
@@ -163,7 +163,7 @@ class FilesystemMediaStore(MediaStore):
             try:
                 file = _scratch_file(folder)
             except FileNotFoundError:
-                self._make_folder(Path(_SCRATCH))
+                self._make_folder(_SCRATCH)
                 file = _scratch_file(folder)
         try:
             yield file
@@ -173,13 +173,13 @@ class FilesystemMediaStore(MediaStore):
 
     async def delete(self, keys: Collection[str]) -> Collection[str]:
         """Delete the files and their unfinished parts, if there are any; see the port."""
-        names_in: defaultdict[Path, list[str]] = defaultdict(list)
+        names_in: defaultdict[str, list[str]] = defaultdict(list)
         for key in keys:
-            path, name = self._split(key)
+            path, name = _split(key)
             names_in[path].append(name)
         return await self._in_thread(partial(self._delete, names_in))
 
-    def _delete(self, names_in: Mapping[Path, Sequence[str]]) -> Collection[str]:
+    def _delete(self, names_in: Mapping[str, Sequence[str]]) -> Collection[str]:
         clear: set[str] = set()
         with _reached(), self._opened_root() as root:
             self._require_ours(root)
@@ -217,7 +217,7 @@ class FilesystemMediaStore(MediaStore):
         with (
             _reached(),
             self._opened_root() as root,
-            _opened_folder(Path(folder), within=root) as listed,
+            _opened_folder(folder or ".", within=root) as listed,
             os.scandir(listed) as entries,
         ):
             self._require_ours(root)
@@ -226,11 +226,6 @@ class FilesystemMediaStore(MediaStore):
                 for entry in entries
                 if (entry.is_dir if folders else entry.is_file)(follow_symlinks=False)
             ]
-
-    def _split(self, key: str) -> tuple[Path, str]:
-        if not (match := _KEY.fullmatch(key)):
-            raise ValueError("not a key of the media store")
-        return Path(match[1], match[2]), match[3]
 
     @contextmanager
     def _opened_root(self) -> Iterator[int]:
@@ -255,7 +250,7 @@ class FilesystemMediaStore(MediaStore):
         if not any(_KIND.fullmatch(name) for name in os.listdir(root) if name != _SCRATCH):
             raise StorageUnavailable(_NOT_THERE)
 
-    def _open_folder(self, path: Path) -> int:
+    def _open_folder(self, path: str) -> int:
         with self._opened_root() as root:
             try:
                 return _open_below(root, path)
@@ -347,6 +342,18 @@ class _Writer(MediaWriter):
             raise StorageUnavailable("The file could not be written")
 
 
+def _split(key: str) -> tuple[str, str]:
+    """Return the folder and the name of a key's file."""
+    if not _KEY.fullmatch(key):
+        raise ValueError("not a key of the media store")
+    folder, _, name = key.rpartition("/")
+    return folder, name
+
+
+def _parent(folder: str) -> str:
+    return folder.rpartition("/")[0] or "."
+
+
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
@@ -381,7 +388,7 @@ def _withdraw(folder: int, name: str) -> None:
             os.unlink(each, dir_fd=folder)
 
 
-def _delete_from(root: int, path: Path, names: Sequence[str]) -> Sequence[str]:
+def _delete_from(root: int, path: str, names: Sequence[str]) -> Sequence[str]:
     """Delete files of one folder, and return the names of which durably nothing is left."""
     try:
         folder = _open_below(root, path)
@@ -405,10 +412,11 @@ def _is_withdrawn(folder: int, name: str) -> bool:
     return True
 
 
-def _open_below(root: int, path: Path) -> int:
-    parent = os.open(path.parent, _FOLDER_FLAGS, dir_fd=root)
+def _open_below(root: int, path: str) -> int:
+    kind, _, shard = path.partition("/")
+    parent = os.open(kind, _FOLDER_FLAGS, dir_fd=root)
     try:
-        return os.open(path.name, _FOLDER_FLAGS, dir_fd=parent)
+        return os.open(shard, _FOLDER_FLAGS, dir_fd=parent)
     finally:
         os.close(parent)
 
@@ -428,7 +436,7 @@ def _open_regular(folder: int, name: str) -> int:
 
 
 @contextmanager
-def _opened_folder(path: Path, *, within: int | None = None) -> Iterator[int]:
+def _opened_folder(path: Path | str, *, within: int | None = None) -> Iterator[int]:
     folder = os.open(path, _ROOT_FLAGS, dir_fd=within)
     try:
         yield folder

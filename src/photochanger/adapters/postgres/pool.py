@@ -100,10 +100,13 @@ async def borrowed(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    async with pool.connection() as connection:
+    connection = await pool.getconn()
+    try:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
         yield connection
+    finally:
+        await pool.putconn(connection)
 
 
 async def fetch_all(

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)
 def http_date(moment: datetime) -> str:
     """Return `moment` as HTTP headers write it, to the second."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)
