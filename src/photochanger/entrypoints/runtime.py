@@ -1,6 +1,7 @@
 """The life of a process that serves: what runs in the background, and in which order all of it ends."""
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,6 +59,7 @@ async def run_server(
         worker = container.worker() if with_worker else None
         working = group.create_task(worker.serve()) if worker else None
         server = make_server(create_app(container))
+        set_aside_what_stays()
         serving = group.create_task(server.serve(sockets=[listening]))
         await on_ready(container, credentials)
         await asked.wait()
@@ -73,11 +75,22 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
     """Do jobs until the process is asked to end; then finish what is under way, or hand it back."""
     async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
         worker = container.worker()
+        set_aside_what_stays()
         working = group.create_task(worker.serve(grace_sec=GRACE_SEC))
         await on_ready(container)
         await asked.wait()
         worker.stop()
         await working
+
+
+def set_aside_what_stays() -> None:
+    """Have the collector of garbage never look again at what there is now.
+
+    It stays until the process ends. Going through it, as every full collection would, takes some 80 ms, in
+    which nothing else runs.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What runs in the background of a process."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
@@ -67,3 +68,12 @@ async def test_all_hours_are_added_up_again_and_again(monkeypatch: pytest.Monkey
         ("info", "hours added up", 14),
         ("info", "hours added up", 1),
     ]
+
+
+def test_what_the_start_has_made_is_set_aside() -> None:
+    before = gc.get_freeze_count()
+    try:
+        runtime.set_aside_what_stays()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
