@@ -187,6 +187,16 @@ def test_nobody_can_forge_a_line(separator: str, output: io.StringIO) -> None:
     assert "\x1b" not in output.getvalue()
 
 
+@pytest.mark.parametrize("text", ["Снимок готов", "half a pair \ud83d", "\u2028", "\x7f\x85"])
+def test_a_line_of_json_is_ascii_whatever_it_says(json_output: io.StringIO, text: str) -> None:
+    structlog.get_logger("x").info(text, **{text: [text, 2**80, True, None, 1.5]})
+    logging.getLogger("y").info("%s", text)
+    assert json_output.getvalue().isascii()
+    ours, theirs = json_lines(json_output)
+    assert (ours["event"], ours[text]) == (text, [text, 2**80, True, None, 1.5])
+    assert theirs["event"] == text
+
+
 def test_an_error_message_cannot_forge_a_line(output: io.StringIO) -> None:
     error = ValueError("x\n2026-01-01T00:00:00Z [info] all is well\r[info] too\x1b[2K")
     structlog.get_logger("x").error("it broke", exc_info=error)

@@ -13,6 +13,7 @@ from opentelemetry.trace import StatusCode, Tracer
 from photochanger.adapters.memory import MemoryStorage
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.adapters.telemetry.observed import observed, observed_provider
+from photochanger.adapters.telemetry.tracing import configure_tracing, continued_from
 from photochanger.application.ports import (
     Clock,
     ImageProvider,
@@ -479,6 +480,36 @@ async def test_what_a_port_brings_itself_reaches_the_adapter_too(
     assert inner.closed == 1
     assert counted("ImageProvider", "close", "ok") == 1
     assert getattr(provider, "key_is_set")  # noqa: B009 -- the port has no such attribute
+
+
+async def test_inside_a_trace_that_is_not_recorded_calls_are_counted_and_have_no_spans(
+    metrics: Metrics, counted: Counted
+) -> None:
+    tracer, inner = configure_tracing(version="1").tracer, Slots()
+    proxy = observed(SlotRepository, inner, tracer=tracer, metrics=metrics)
+    with tracer.start_as_current_span("request") as request:
+        await proxy.get(SlotId("slot-001"))
+    assert inner.span_inside is request
+    assert counted("SlotRepository", "get", "ok") == 1
+
+
+async def test_what_outlives_the_span_around_it_is_recorded_all_the_same(
+    slots: SlotRepository, tracer: Tracer, spans: InMemorySpanExporter
+) -> None:
+    with tracer.start_as_current_span("request") as request:
+        request.end()
+        await slots.get(SlotId("slot-001"))
+    assert {span.name for span in spans.get_finished_spans()} == {"request", "SlotRepository.get"}
+
+
+async def test_a_trace_that_began_elsewhere_has_spans_of_ours(
+    slots: SlotRepository, spans: InMemorySpanExporter
+) -> None:
+    with continued_from("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        await slots.get(SlotId("slot-001"))
+    (span,) = spans.get_finished_spans()
+    assert span.parent is not None
+    assert span.parent.is_remote
 
 
 async def test_spans_of_one_task_nest_and_never_leak(

@@ -78,6 +78,14 @@ def test_harmless_texts_are_left_alone(text: str) -> None:
     assert masked(text) == text
 
 
+@pytest.mark.parametrize("text", [*TEXTS_WITH_A_SECRET, *HARMLESS_TEXTS, "/public/results/{job_id}"])
+def test_a_text_is_masked_alike_whatever_was_masked_before(text: str) -> None:
+    once = masked(text)
+    for number in range(3000):
+        masked(f"{{{number}}}")
+    assert [masked(text), masked(text)] == [once, once]
+
+
 def test_the_host_stays_visible_beside_a_masked_password() -> None:
     assert masked("postgresql://app:pw@db:5432/photos") == f"postgresql://app:{MASK}@db:5432/photos"
 
