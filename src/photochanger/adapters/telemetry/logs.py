@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, TextIO
 
-import msgspec
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -30,6 +29,10 @@ _WITH_HANDLERS_OF_THEIR_OWN: Final = (
     "psycopg.pool",
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+_JSON: Final = json.JSONEncoder()
+"""Made once: what is left of a line by then is of JSON's own types, and needs nobody's help."""
 
 
 class LogFormat(StrEnum):
@@ -157,11 +160,7 @@ def add_trace_ids(_logger: WrappedLogger, _method: str, event_dict: EventDict) -
 
 def _as_json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     """Return the line as JSON, in ASCII only: no stream refuses it, and no character of it ends a line."""
-    try:
-        line = msgspec.json.encode(event_dict)
-    except UnicodeEncodeError:  # halves of surrogate pairs
-        return json.dumps(event_dict)
-    return line.decode("ascii") if line.isascii() else json.dumps(event_dict)
+    return _JSON.encode(event_dict)
 
 
 def _cleaned(arguments: Any) -> Any:
