@@ -77,7 +77,8 @@ _FILL_MEDIA = """
 
 _END_WITH_JOB = """
     UPDATE media_object SET expires_at = job.result_expires_at, offer_at = job.result_expires_at
-    FROM job, unnest(ARRAY[job.result #>> '{image,media_id}', job.result #>> '{preview,media_id}']) AS file (id)
+    FROM job,
+        unnest(ARRAY[job.result #>> '{image,media_id}', job.result #>> '{preview,media_id}']) AS file (id)
     WHERE media_object.media_id = file.id AND job.result_expires_at """
 _END_LIVING, _EXPIRE = (_END_WITH_JOB + condition for condition in (">= now()", "< now()"))
 _EVERY_SECOND = """
