@@ -1,6 +1,7 @@
 """`photochanger cleanup`: one whole sweep, now."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from datetime import timedelta
@@ -11,10 +12,11 @@ import rich_click as click
 from rich.table import Table
 
 from photochanger.domain.consistency import Code
-from photochanger.domain.errors import StorageUnavailable, Unavailable
+from photochanger.domain.errors import Unavailable
 from photochanger.entrypoints.cli.administration.desk import Desk, Opened, administrative
 from photochanger.entrypoints.cli.administration.progress import Progress
 from photochanger.entrypoints.cli.administration.tables import megabytes, rows
+from photochanger.entrypoints.cli.exit_codes import ExitCode
 from photochanger.entrypoints.cli.options import CONTEXT, EXIT_STATUSES
 from photochanger.entrypoints.documents.housekeeping import CleanupView
 
@@ -49,7 +51,9 @@ def cleanup(desk: Desk, dry_run: bool) -> None:
     done = desk.run(_clean_up)
     desk.answer(done, _told(done, "There was nothing to do."))
     if done.undeleted_files:
-        raise StorageUnavailable(f"Files that could not be deleted: {done.undeleted_files}")
+        # Not as an error that is raised: with --json that would be a second document.
+        click.echo(f"photochanger: Files that could not be deleted: {done.undeleted_files}", err=True)
+        sys.exit(ExitCode.UNAVAILABLE)
 
 
 async def _clean_up(opened: Opened) -> CleanupView:
