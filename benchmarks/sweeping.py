@@ -169,45 +169,35 @@ class _Measurement:
         """Measure everything, and return the figures as Markdown."""
         await load(PORT, self._request, connections=4, requests=60)
         await self._window()
-        before_mib = resident_mib(self._server.pid)
+        memory = [resident_mib(self._server.pid)]
         verified = [await self._verify()]
         comparing = await self._rounds(COMPARING)
         compared_sec = await self._compare_alone()
-        await self._execute(_EXPIRE)
-        await self._execute("VACUUM ANALYZE media_object")
+        await self._execute(_EXPIRE, "VACUUM ANALYZE media_object")
         deleting = await self._rounds(DELETING)
         rest = await self._sweep_the_rest()
         verified.append(await self._verify())
-        after_mib = resident_mib(self._server.pid)
         windows = [window for pair in [*comparing, *deleting] for window in pair]
-        peaks = [window.peak_mib for window in windows]
-        kept = sum(
-            _path(Environment(data_dir=self._data_dir).media_dir, kind, number).exists()
-            for kind in CONTENTS
-            for number in range(EXPIRED + 1, EXPIRED + LIVING + 1)
-        )
+        memory += [max(window.peak_mib for window in windows), resident_mib(self._server.pid)]
         rows: list[list[object]] = [
-            ["compare files with rows, before, s", f"{compared_sec:.1f}"],
-            ["`photochanger verify`, before, s", verified[0]],
-            ["`photochanger verify`, after, s", verified[1]],
             [
                 "files deleted a second, beside photos",
                 Spread.of([on.files / on.took_sec for _, on in deleting]),
             ],
-            ["files deleted a second, without photos", f"{rest.files / rest.took_sec:.0f}"],
-            ["sweeping without photos, s (files)", f"{rest.took_sec:.0f} ({rest.files})"],
-            ["living files kept", f"{kept} of {LIVING * len(CONTENTS)}"],
-            ["memory before, MiB", f"{before_mib:.0f}"],
-            ["memory, highest, MiB", f"{max(peaks):.0f}"],
-            ["memory after, MiB", f"{after_mib:.0f}"],
+            ["… without photos (of so many)", f"{rest.files / rest.took_sec:.0f} ({rest.files})"],
+            ["files compared with rows, without photos, s", f"{compared_sec:.1f}"],
+            ["`photochanger verify`, before; after, s", "; ".join(verified)],
+            ["memory before; highest; after, MiB", "; ".join(f"{mib:.0f}" for mib in memory)],
+            ["living files that are there", f"{self._living()} of {LIVING * len(CONTENTS)}"],
             ["`sweeper_lag_seconds` off by, s", f"{max(window.lag_off_by_sec for window in windows):.1f}"],
         ]
-        title = (
-            f"### {EXPIRED:,} expired results beside {LIVING:,} living ones ({PHOTOS_A_SECOND:g} photos/s)"
-        )
-        return "\n\n".join(
-            [title, _about(COMPARING, comparing), _about(DELETING, deleting), table(["", ""], rows)]
-        )
+        title = f"### {EXPIRED:,} expired results beside {LIVING:,} living ones, {PHOTOS_A_SECOND:g} photos/s"
+        tables = [_about(COMPARING, comparing), _about(DELETING, deleting), table(["", ""], rows)]
+        return "\n\n".join([title, *tables])
+
+    def _living(self) -> int:
+        media_dir, numbers = Environment(data_dir=self._data_dir).media_dir, range(EXPIRED, EXPIRED + LIVING)
+        return sum(_path(media_dir, kind, number + 1).exists() for kind in CONTENTS for number in numbers)
 
     async def _rounds(self, kind: str) -> Sequence[tuple[Window, Window]]:
         """Return windows without sweeping and with it, in turn."""
@@ -338,11 +328,12 @@ def _read(url: str) -> str:
     return page.decode()
 
 
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _PORT_OF_STEP = {
-    "`MediaRegistry.doomed`": 'operation="doomed",outcome="ok",port="MediaRegistry"',
-    "`MediaStore.delete`": 'operation="delete",outcome="ok",port="MediaStore"',
-    "`MediaRegistry.confirm_deleted`": 'operation="confirm_deleted",outcome="ok",port="MediaRegistry"',
-    "`MediaRegistry.living`": 'operation="living",outcome="ok",port="MediaRegistry"',
+    "MediaRegistry.doomed": 'operation="doomed",outcome="ok",port="MediaRegistry"',
+    "MediaStore.delete": 'operation="delete",outcome="ok",port="MediaStore"',
+    "MediaRegistry.confirm_deleted": 'operation="confirm_deleted",outcome="ok",port="MediaRegistry"',
+    "MediaRegistry.living": 'operation="living",outcome="ok",port="MediaRegistry"',
 }
 
 
@@ -363,32 +354,24 @@ def _loop_ms(windows: Sequence[Window]) -> str:
 
 
 def _about(kind: str, rounds: Sequence[tuple[Window, Window]]) -> str:
-    rows: list[list[object]] = []
-    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        alone, busy = ([pair[index].ms(share) for pair in rounds] for index in (0, 1))
-        ratios = [one / other for one, other in zip(busy, alone, strict=True)]
-        pooled = [_pooled([pair[index] for pair in rounds], share) for index in (0, 1)]
-        rows.append(
-            [
-                f"photos, {name} ms",
-                Spread.of(alone),
-                Spread.of(busy),
-                Spread.of(ratios),
-                f"{pooled[1] / pooled[0]:.2f}",
-            ]
-        )
-    sides = [[pair[index] for pair in rounds] for index in (0, 1)]
-    rows += [
-        [
-            "photos (failed)",
-            *(f"{sum(len(w.seconds) for w in s)} ({sum(w.failed for w in s)})" for s in sides),
-            "",
-            "",
-        ],
-        ["event loop late by, mean ms", *map(_loop_ms, sides), "", ""],
-        *([name, *(_step_ms(s, labels) for s in sides), "", ""] for name, labels in _PORT_OF_STEP.items()),
-    ]
-    return table(["", "alone", f"while {kind}", "ratio of each round", "of all"], rows)
+    alone, busy = ([pair[side] for pair in rounds] for side in (0, 1))
+    rows = [_compared(name, share, alone, busy) for name, share in _SHARES.items()]
+    for name, told in (("photos (failed)", _counted), ("event loop late by, mean ms", _loop_ms)):
+        rows.append([name, told(alone), told(busy), "", ""])
+    for name, labels in _PORT_OF_STEP.items():
+        rows.append([f"`{name}`, mean ms (calls)", _step_ms(alone, labels), _step_ms(busy, labels), "", ""])
+    return table(["", "alone", f"while {kind}", "ratio of each round", "of all photos"], rows)
+
+
+def _compared(name: str, share: float, alone: Sequence[Window], busy: Sequence[Window]) -> list[object]:
+    sides = [[window.ms(share) for window in side] for side in (alone, busy)]
+    ratios = [one / other for other, one in zip(*sides, strict=True)]
+    of_all = _pooled(busy, share) / _pooled(alone, share)
+    return [f"photos, {name} ms", *map(Spread.of, sides), Spread.of(ratios), f"{of_all:.2f}"]
+
+
+def _counted(windows: Sequence[Window]) -> str:
+    return f"{sum(len(each.seconds) for each in windows)} ({sum(each.failed for each in windows)})"
 
 
 def _pooled(windows: Sequence[Window], share: float) -> float:

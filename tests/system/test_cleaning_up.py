@@ -117,17 +117,17 @@ async def a_photo_that_times_out(
     return path, deadline, sending
 
 
-async def answers_until_gone(database: Database, url: str, end: datetime) -> None:
-    """Ask again and again: 200 up to the end, 410 from then on."""
-    statuses = []
-    while not statuses or statuses[-1] == 200:
-        asked_at = await database.now()
-        statuses.append(await asyncio.to_thread(status_of, url))
-        answered_at = await database.now()
-        if answered_at < end:
-            assert statuses[-1] == 200
-        if asked_at >= end:
-            assert statuses[-1] == 410
+async def answers_until_gone(installation: Installation, url: str, end: datetime) -> None:
+    """Ask again and again: 200 up to the end, 410 from then on, by the database's clock."""
+    statuses = list[int]()
+    async with database_of(installation) as database:
+        while not statuses or statuses[-1] == 200:
+            asked_at = await database.now()
+            statuses.append(await asyncio.to_thread(status_of, url))
+            if await database.now() < end:
+                assert statuses[-1] == 200
+            if asked_at >= end:
+                assert statuses[-1] == 410
     assert statuses[0] == 200
     assert statuses[-1] == 410
 
@@ -139,6 +139,7 @@ async def gone_after(database: Database, path: Path, end: datetime) -> timedelta
         return None if path.exists() else await database.now()
 
     gone = await eventually(gone_at, within_sec=90)
+    assert gone is not None
     assert gone >= end
     return gone - end
 
@@ -184,7 +185,7 @@ async def test_what_ends_is_refused_at_once_and_its_file_goes_soon(
         result = f"/public/results/{job.job_id}"
         await asyncio.gather(
             *(
-                answers_until_gone_by_itself(installation, f"{server.base_url}{each}", end)
+                answers_until_gone(installation, f"{server.base_url}{each}", end)
                 for each in (result, f"{result}/preview", link)
             ),
         )
@@ -201,14 +202,9 @@ async def test_what_ends_is_refused_at_once_and_its_file_goes_soon(
     assert await installation.discrepancies() == []
 
 
-async def answers_until_gone_by_itself(installation: Installation, url: str, end: datetime) -> None:
-    async with database_of(installation) as database:
-        await answers_until_gone(database, url, end)
-
-
 async def all_deleted(database: Database) -> bool:
     [[left]] = await database.rows("SELECT count(*) FROM media_object WHERE state <> 'deleted'")
-    return left == 0
+    return bool(left == 0)
 
 
 async def logged(installation: Installation, files: int) -> bool:
