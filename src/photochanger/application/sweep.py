@@ -136,7 +136,7 @@ class Sweep:
     def _steps(
         self, swept: Swept, history: timedelta, *, compare: bool
     ) -> Sequence[tuple[AsyncIterator[None], float]]:
-        """Return what is to be done, one after the other, in batches, each with the rest after its batches."""
+        """Return what is to be done, one after the other, in batches, each with the rest after a batch."""
         steps = [
             (self._end_jobs(swept), REST),
             (self._delete_files(swept), REST),
