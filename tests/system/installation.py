@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -113,9 +113,13 @@ class Installation:
         return processes
 
     def start_server(
-        self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        workers: int = 4,
+        variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> ServeProcess:
-        """Start `photochanger serve`, and wait for nothing."""
+        """Start `photochanger serve`, and wait for nothing; `prefix` goes before the command."""
         number, port = len(self.processes), free_port()
         public = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
         process = ServeProcess(
@@ -124,16 +128,18 @@ class Installation:
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
             variables={**self._variables, **public, **(variables or {})},
+            prefix=prefix,
         )
         self.processes.append(process)
         return process
 
-    def worker(self, *, workers: int = 4) -> Process:
-        """Start `photochanger worker`."""
+    def worker(self, *, workers: int = 4, prefix: Sequence[str] = ()) -> Process:
+        """Start `photochanger worker`; `prefix` goes before the command."""
         process = Process(
             ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
             log_path=self.folder / f"process-{len(self.processes)}.log",
             variables=self._variables,
+            prefix=prefix,
         )
         self.processes.append(process)
         return process

@@ -1,0 +1,117 @@
+"""Database and media store, seen from outside: swept once, compared, and moved in time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, LiteralString
+
+from photochanger.entrypoints.container import Container
+
+_JOBS: Final = """
+    SELECT job_id, state, failure_reason, result ->> 'source' AS source,
+        finalized_at IS NOT NULL AS is_final, deadline, finalized_at, clock_timestamp() AS now
+    FROM job"""
+
+_END_RESULT: Final = """
+    WITH ended AS (
+        UPDATE job SET retention = clock_timestamp() - finalized_at
+        WHERE job_id = %(job_id)s AND result IS NOT NULL AND result_expires_at > clock_timestamp()
+        RETURNING result_expires_at AS now,
+            ARRAY[result #>> '{image,media_id}', result #>> '{preview,media_id}'] AS media_ids
+    )
+    UPDATE media_object SET expires_at = ended.now, offer_at = ended.now
+    FROM ended WHERE media_id = ANY(ended.media_ids) AND state = 'stored'"""
+
+_OVERDUE: Final = """
+    SELECT kind || ' ' || media_id AS file FROM media_object
+    WHERE state = 'pending' AND expires_at <= %(swept_at)s"""
+
+_LEFT: Final = """
+    SELECT state || ' ' || kind || ' ' || media_id AS file FROM media_object
+    WHERE state IN ('pending', 'deleting')"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as the database has it."""
+
+    job_id: str
+    state: str
+    failure_reason: str | None
+    source: str | None
+    is_final: bool
+    deadline: datetime
+    finalized_at: datetime | None
+    now: datetime
+
+
+async def sweep_once(container: Container) -> None:
+    """Do one whole sweep."""
+    await container.sweep()()
+
+
+async def discrepancies(container: Container) -> Sequence[str]:
+    """Compare database and store while files come and go; nothing is returned where both tell the same."""
+    before = await _keys(container)
+    rows = await _rows(container, "SELECT media_id, state FROM media_object")
+    after = await _keys(container)
+    known = {row["media_id"] for row in rows if row["state"] != "deleted"}
+    unknown = [f"file without a row: {media_id}" for media_id in (before & after) - known]
+    stored = {row["media_id"] for row in rows if row["state"] == "stored"}
+    missing = list(stored - before - after)
+    still = "SELECT media_id FROM media_object WHERE state = 'stored' AND media_id = ANY(%(missing)s)"
+    gone = [row["media_id"] for row in await _rows(container, still, missing=missing)] if missing else []
+    return [*unknown, *(f"row without its file: {media_id}" for media_id in gone)]
+
+
+async def _keys(container: Container) -> set[str]:
+    keys = container.store().keys()
+    return {key.rpartition("/")[2] async for key in keys}
+
+
+async def job_rows(container: Container) -> Sequence[JobRow]:
+    """Return every job."""
+    return [JobRow(**row) for row in await _rows(container, _JOBS)]
+
+
+async def overdue_files(container: Container, swept_at: datetime) -> Sequence[str]:
+    """Return the files that were announced, have not come in time, and outlived a sweep at `swept_at`."""
+    return [row["file"] for row in await _rows(container, _OVERDUE, swept_at=swept_at)]
+
+
+async def files_left(container: Container) -> Sequence[str]:
+    """Return the files that are on their way in or out."""
+    return [row["file"] for row in await _rows(container, _LEFT)]
+
+
+async def now(container: Container) -> datetime:
+    """Return the database's time."""
+    [row] = await _rows(container, "SELECT clock_timestamp() AS now")
+    moment: datetime = row["now"]
+    return moment
+
+
+async def end_result(container: Container, job_id: str) -> None:
+    """Let the time to live of a result be over now."""
+    await _do(container, _END_RESULT, job_id=job_id)
+
+
+async def let_time_pass(container: Container) -> None:
+    """Let everything that waits for its time to be deleted have waited long enough."""
+    await _do(container, "UPDATE media_object SET offer_at = clock_timestamp() WHERE state = 'deleting'")
+    await _do(
+        container,
+        "UPDATE media_object SET expires_at = clock_timestamp(), offer_at = clock_timestamp()"
+        " WHERE state = 'pending'",
+    )
+
+
+async def _rows(container: Container, statement: LiteralString, **parameters: object) -> list[dict[str, Any]]:
+    async with container.pool().connection() as connection:
+        cursor = await connection.execute(statement, parameters)
+        return await cursor.fetchall()
+
+
+async def _do(container: Container, statement: LiteralString, **parameters: object) -> None:
+    async with container.pool().connection() as connection:
+        await connection.execute(statement, parameters)
