@@ -74,6 +74,8 @@ class Judge:
         self._ledger.counts["verify runs"] += 1
         for file in await store.overdue_files(container, swept_at):
             self._ledger.violated(f"still announced after its time: {file}")
+        for file in await store.unneeded_files(container):
+            self._ledger.violated(f"stored, and nobody needs it: {file}")
 
     def _see_jobs(self, rows: Sequence[JobRow], swept_at: datetime) -> None:
         by_id = {row.job_id: row for row in rows}
@@ -138,9 +140,11 @@ class Judge:
                 text = file.read().decode(errors="replace")
                 self._read_to[path] = file.tell()
             for sign in ("Traceback", '"level": "error"', '"level": "critical"'):
-                if sign in text:
-                    line = next(line for line in text.splitlines() if sign in line)
-                    self._ledger.violated(f"{path.name}: {line[:600]}")
+                before, found, behind = text.partition(sign)
+                if found:
+                    line = before.rpartition("\n")[2]
+                    self._ledger.violated(f"{path.name}: {(line + found + behind)[:4_000]}")
+                    break
 
     @property
     def final_states(self) -> Mapping[str, int]:

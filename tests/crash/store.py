@@ -31,6 +31,17 @@ _LEFT: Final = """
     WHERE state IN ('pending', 'deleting')"""
 
 
+_UNNEEDED: Final = """
+    SELECT kind || ' ' || media_id AS file FROM media_object
+    WHERE state = 'stored' AND kind IN ('payload', 'result', 'template', 'preview')
+        AND media_id NOT IN (SELECT payload_id FROM job WHERE finalized_at IS NULL)
+        AND media_id NOT IN (
+            SELECT unnest(ARRAY[result #>> '{image,media_id}', result #>> '{preview,media_id}']) FROM job
+            WHERE result IS NOT NULL)
+        AND media_id NOT IN (
+            SELECT unnest(ARRAY[image ->> 'media_id', preview ->> 'media_id']) FROM template)"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
     """A job as the database has it."""
@@ -79,9 +90,16 @@ async def overdue_files(container: Container, swept_at: datetime) -> Sequence[st
     return [row["file"] for row in await _rows(container, _OVERDUE, swept_at=swept_at)]
 
 
+async def unneeded_files(container: Container) -> Sequence[str]:
+    """Return the stored files that belong to no unfinished job, no result and no template."""
+    return [row["file"] for row in await _rows(container, _UNNEEDED)]
+
+
 async def files_left(container: Container) -> Sequence[str]:
-    """Return the files that are on their way in or out."""
-    return [row["file"] for row in await _rows(container, _LEFT)]
+    """Return the files that are on their way in or out, and those in work that have a name."""
+    in_work = (container.environment().media_dir / "scratch").iterdir()
+    rows = await _rows(container, _LEFT)
+    return [*(row["file"] for row in rows), *(f"in work {path.name}" for path in in_work)]
 
 
 async def now(container: Container) -> datetime:

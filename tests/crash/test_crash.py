@@ -1,12 +1,11 @@
 """The crash test in small: what a hundred kills may show, a few show often enough to be worth a minute."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from photochanger.adapters.object_store.bucket import Bucket
 from tests.crash.driver import Driver, Plan
 from tests.s3_server import S3Server
 from tests.system.installation import Installation, as_url
@@ -16,27 +15,23 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system, pytest.mark.slow]
 KILLS = 15
 
 
-@pytest.fixture(params=["folder", "s3"])
-def bucket(request: pytest.FixtureRequest) -> Bucket | None:
-    if request.param == "folder":
-        return None
-    server: S3Server = request.getfixturevalue("s3_server")
-    return server.new_bucket()
+async def test_a_server_with_its_media_in_a_folder(installation: Installation) -> None:
+    await killed_again_and_again(installation)
 
 
-@pytest.fixture
-def installation(
-    tmp_path: Path, new_database: Callable[[], str], bucket: Bucket | None
-) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "data", as_url(new_database()), bucket=bucket)
-    yield installation
-    installation.kill_all()
+async def test_a_server_and_a_worker(installation: Installation) -> None:
+    await killed_again_and_again(installation, separate_worker=True)
 
 
-@pytest.mark.parametrize("separate_worker", [False, True], ids=["one process", "two processes"])
-async def test_whatever_is_killed_when_nothing_is_lost(
-    installation: Installation, separate_worker: bool
+async def test_a_server_with_its_media_in_a_bucket(
+    tmp_path: Path, new_database: Callable[[], str], s3_server: S3Server
 ) -> None:
+    bucket = s3_server.new_bucket()
+    await killed_again_and_again(Installation(tmp_path / "data", as_url(new_database()), bucket=bucket))
+
+
+async def killed_again_and_again(installation: Installation, *, separate_worker: bool = False) -> None:
+    """Let the crash test find nothing, and see that it had something to look at."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     plan = Plan(kills=KILLS, seed=seed, separate_worker=separate_worker)
