@@ -221,7 +221,8 @@ class Administrator:
         while await self._scenery.goes_on():
             acts = [self._add_template, self._remove_template, self._change_settings, self._rename_slot]
             [act] = self._choices.choices(acts, [4, 3, 2, 2])
-            await act()
+            async with self._scenery.editing:
+                await act()
             await asyncio.sleep(self._choices.uniform(0, 0.3))
 
     async def _add_template(self) -> None:
@@ -289,14 +290,15 @@ class Administrator:
 
 async def see_changes(scenery: Scenery) -> None:
     """See that what was acknowledged to administrators is stored."""
-    for name, change in scenery.ledger.changes.items():
+    for name, change in list(scenery.ledger.changes.items()):
         slot_id, _, field = name.rpartition(" ")
-        heard = await scenery.ask("GET", f"/api/slots/{slot_id}" if slot_id else "/api/settings")
-        if heard is None or heard.status != 200:
-            continue
-        found = heard.document[field] if slot_id else heard.document["results"][field]
-        if not change.allows(found):
-            scenery.ledger.violated(f"{name} is not what was acknowledged")
+        async with scenery.editing:
+            heard = await scenery.ask("GET", f"/api/slots/{slot_id}" if slot_id else "/api/settings")
+            if heard is None or heard.status != 200:
+                continue
+            found = heard.document[field] if slot_id else heard.document["results"][field]
+            if not change.allows(found):
+                scenery.ledger.violated(f"{name} is not what was acknowledged")
 
 
 Run = Callable[[], Coroutine[Any, Any, None]]

@@ -76,6 +76,7 @@ class Driver:
         self._victim = Victim(installation, workers=plan.workers, separate_worker=plan.separate_worker)
         self._choices = Random(f"{plan.seed} kills")
         self._kills: Counter[str] = Counter()
+        self._violations_told = 0
 
     async def run(self) -> Figures:
         """Kill as often as planned, and return the figures. No process is left."""
@@ -125,12 +126,14 @@ class Driver:
                     self._victim.start()
                 await self._restarted(scenery, judge)
         await judge.at_the_end(self._logs())
+        self._tell_violations()
 
     async def _restarted(self, scenery: Scenery, judge: Judge) -> None:
         if not await self._victim.ready():
             raise RuntimeError("a process did not start again; see its log")
         scenery.going.clear()
         await judge.after_a_kill(self._logs())
+        self._tell_violations()
         scenery.going.set()
 
     async def _kill(self) -> None:
@@ -151,6 +154,11 @@ class Driver:
                 f"kill {number} of {self._plan.kills}: {self._ledger.counts['photos']} photos,"
                 f" {len(self._ledger.results)} results, {promises} promises broken"
             )
+
+    def _tell_violations(self) -> None:
+        for violation in self._ledger.violations[self._violations_told :]:
+            self._tell(f"after kill {self._kills.total()}: BROKEN: {violation}")
+        self._violations_told = len(self._ledger.violations)
 
     def _moment(self) -> float:
         return float(SOONEST_SEC * (LATEST_SEC / SOONEST_SEC) ** self._choices.random())

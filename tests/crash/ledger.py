@@ -117,8 +117,9 @@ class Ledger:
         self._endings: dict[str, list[Ending]] = {}
 
     def violated(self, what: str) -> None:
-        """Note a broken promise."""
-        self.violations.append(what)
+        """Note a broken promise, the first time that it is found."""
+        if what not in self.violations:
+            self.violations.append(what)
 
     def tell(self, job_id: str, told: Told) -> None:
         """Note what a client was told of a job, which thereby was accepted."""

@@ -74,6 +74,8 @@ class Scenery:
     login: Mapping[str, str]
     token: str = ""
     going: asyncio.Event = field(default_factory=asyncio.Event)
+    editing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever changes what others compare."""
     over: bool = False
 
     def choices(self, who: str) -> random.Random:
