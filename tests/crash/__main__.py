@@ -17,8 +17,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres
@@ -40,7 +39,8 @@ def main() -> int:
         separate_worker=options.separate_worker,
     )
     _tell(f"seed {plan.seed}, store {options.store}, {plan.kills} kills")
-    with _folder() as folder, ExitStack() as stack:
+    folder = Path(tempfile.mkdtemp(prefix="photochanger-crash-"))
+    with ExitStack() as stack:
         dsn = stack.enter_context(EmbeddedPostgres(folder / "server"))
         migrate(dsn)
         bucket = stack.enter_context(s3_server_running()).new_bucket() if options.store == "s3" else None
@@ -49,16 +49,11 @@ def main() -> int:
     print(as_markdown(figures, store=options.store))
     if options.json:
         options.json.write_text(json.dumps(figures.document() | {"store": options.store}, indent=2) + "\n")
-    return 1 if figures.violations else 0
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Make a folder, and remove it where all went well; else it tells more."""
-    folder = Path(tempfile.mkdtemp(prefix="photochanger-crash-"))
-    _tell(f"everything is in {folder}")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    if figures.violations:
+        _tell(f"Logs, database and media are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

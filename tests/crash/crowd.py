@@ -134,7 +134,7 @@ class TimeMachine:
                 await end_result(self._scenery.container, result.job_id)
                 ledger.ended(ending, acknowledged=True)
                 ledger.counts["results aged"] += 1
-            await asyncio.sleep(self._choices.uniform(0.1, 0.6))
+            await asyncio.sleep(self._choices.uniform(0.5, 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class Operator:
         while await self._scenery.goes_on():
             [act] = self._choices.choices(
                 [self._clear, self._cancel, self._test_runs.once, self._make_link, self._follow_link],
-                [2, 3, 3, 2, 4],
+                [1, 4, 5, 3, 7],
             )
             await act()
             await asyncio.sleep(self._choices.uniform(0, 0.3))
@@ -298,7 +298,7 @@ async def see_changes(scenery: Scenery) -> None:
                 continue
             found = heard.document[field] if slot_id else heard.document["results"][field]
             if not change.allows(found):
-                scenery.ledger.violated(f"{name} is not what was acknowledged")
+                scenery.ledger.violated(f"{name} is {found!r}: {change}")
 
 
 Run = Callable[[], Coroutine[Any, Any, None]]

@@ -86,6 +86,9 @@ class Durable:
         self._acknowledged: object = None
         self._maybe: list[object] = []
 
+    def __str__(self) -> str:
+        return f"{self._acknowledged!r} was acknowledged, and {self._maybe!r} sent without an answer"
+
     def sent(self, value: object) -> None:
         """A change was sent."""
         self._maybe.append(value)

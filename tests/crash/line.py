@@ -26,7 +26,7 @@ PATIENCE_SEC: Final = 25.0
 DOCUMENTED: Final = frozenset({502, 503, 504})
 """The statuses from 500 on that the contract has."""
 
-_TRY_AGAIN_SEC: Final = 0.05
+_TRY_AGAIN_SEC: Final = 0.1
 
 _CUT: Final = (aiohttp.ClientError, ConnectionError)
 
@@ -174,6 +174,8 @@ async def opened_line(victim: Victim, ledger: Ledger) -> AsyncIterator[Line]:
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SEC)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        # Else a PUT that was cut off is sent again behind our back, and its success looks like a conflict.
+        session._retry_connection = False
         yield Line(session, victim, ledger, lag)
     measuring.cancel()
 
