@@ -99,7 +99,7 @@ class Driver:
                     )
                     await scenery.log_in()
                     await scenery.set_up()
-                    judge = Judge(scenery, self._victim)
+                    judge = Judge(scenery, self._victim, self._installation)
                     await self._under_load(scenery, judge)
                 return self._figures(judge, line.latest_sec, time.monotonic() - began)
         finally:

@@ -15,6 +15,7 @@ from tests.crash.ledger import Fate, Told
 from tests.crash.scenery import Scenery
 from tests.crash.store import JobRow
 from tests.crash.victim import Victim
+from tests.system.installation import Installation
 
 _T = TypeVar("_T")
 
@@ -22,6 +23,14 @@ FINAL_WITHIN_SEC: Final = 5.0
 """How long after its deadline a job may be unfinished while somebody serves."""
 
 SAMPLE: Final = 20
+"""So many results are downloaded after each kill."""
+
+COMMAND_EVERY: Final = 5
+"""After each fifth kill it is the commands that sweep and verify; else the same without their start."""
+
+COMPARING_SHARE: Final = 0.3
+"""The share of the sweeps that compare files and records as well, which has to find nothing."""
+
 _AT_ONCE: Final = 8
 
 _STATE_TOLD: Final[Mapping[int, frozenset[str]]] = {
@@ -34,18 +43,21 @@ _STATE_TOLD: Final[Mapping[int, frozenset[str]]] = {
 class Judge:
     """Compares what there is with what clients were told, and notes in the ledger what is not so."""
 
-    def __init__(self, scenery: Scenery, victim: Victim) -> None:
+    def __init__(self, scenery: Scenery, victim: Victim, installation: Installation) -> None:
         self._scenery = scenery
+        self._installation = installation
         self._ledger = scenery.ledger
         self._victim = victim
         self._choices = scenery.choices("judge")
         self._final: dict[str, JobRow] = {}
         self._known: set[str] = set()
+        self._rounds = 0
         self._read_to: Counter[Path] = Counter()
 
     async def after_a_kill(self, logs: Sequence[Path]) -> None:
         """Sweep once, verify, and look at a sample of all that was promised; the load pauses."""
-        await self._sweep_and_verify()
+        self._rounds += 1
+        await self._sweep_and_verify(by_command=self._rounds % COMMAND_EVERY == 0)
         await self._see_results(SAMPLE)
         await self._see_templates(3)
         await see_changes(self._scenery)
@@ -55,7 +67,7 @@ class Judge:
         """Wait until every job is final, and look at everything."""
         await self._wait_for_jobs()
         await store.let_time_pass(self._scenery.container)
-        await self._sweep_and_verify()
+        await self._sweep_and_verify(by_command=True, contents=True)
         for file in await store.files_left(self._scenery.container):
             self._ledger.violated(f"left when all was over: {file}")
         await self._see_results(None)
@@ -63,19 +75,48 @@ class Judge:
         await see_changes(self._scenery)
         self._read(logs)
 
-    async def _sweep_and_verify(self) -> None:
+    async def _sweep_and_verify(self, *, by_command: bool = False, contents: bool = False) -> None:
         container = self._scenery.container
         swept_at = await store.now(container)
-        await store.sweep_once(container)
-        self._ledger.counts["sweeps asked for"] += 1
+        await (self._sweep_by_command() if by_command else self._sweep())
         self._see_jobs(await store.job_rows(container), swept_at)
-        for found in await store.discrepancies(container):
-            self._ledger.violated(f"verify: {found}")
-        self._ledger.counts["verify runs"] += 1
+        await (self._verify_by_command(contents=contents) if by_command else self._verify())
         for file in await store.overdue_files(container, swept_at):
             self._ledger.violated(f"still announced after its time: {file}")
         for file in await store.unneeded_files(container):
             self._ledger.violated(f"stored, and nobody needs it: {file}")
+
+    async def _sweep(self) -> None:
+        swept = await store.sweep_once(
+            self._scenery.container, compare=self._choices.random() < COMPARING_SHARE
+        )
+        self._ledger.counts["sweeps asked for"] += 1
+        self._see_swept(swept.stray_files, swept.lost_files, swept.undeleted_files)
+
+    async def _sweep_by_command(self) -> None:
+        status, done = await self._installation.command("cleanup")
+        self._ledger.counts["photochanger cleanup"] += 1
+        if status != 0:
+            self._ledger.violated(f"photochanger cleanup ended with status {status}: {done}")
+            return
+        self._see_swept(done["stray_files"], done["lost_files"], done["undeleted_files"])
+
+    def _see_swept(self, stray: int, lost: int, undeleted: int) -> None:
+        if stray or lost or undeleted:
+            self._ledger.violated(
+                f"a sweep found {stray} stray and {lost} lost files, {undeleted} undeletable"
+            )
+
+    async def _verify(self) -> None:
+        self._ledger.counts["verify runs"] += 1
+        for found in await store.discrepancies(self._scenery.container):
+            self._ledger.violated(f"verify: {found}")
+
+    async def _verify_by_command(self, *, contents: bool) -> None:
+        status, told = await self._installation.command("verify", *(["--contents"] if contents else []))
+        self._ledger.counts["photochanger verify"] += 1
+        if status != 0 or not told["clean"]:
+            self._ledger.violated(f"photochanger verify ended with status {status}: {told}")
 
     def _see_jobs(self, rows: Sequence[JobRow], swept_at: datetime) -> None:
         by_id = {row.job_id: row for row in rows}

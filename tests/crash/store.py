@@ -1,11 +1,17 @@
 """Database and media store, seen from outside: swept once, compared, and moved in time."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
+from photochanger.application.sweep import Swept
 from photochanger.entrypoints.container import Container
+
+_PATIENCE_SEC: Final = 1.0
+_LOOK_AGAIN_SEC: Final = 0.1
 
 _JOBS: Final = """
     SELECT job_id, state, failure_reason, result ->> 'source' AS source,
@@ -56,28 +62,24 @@ class JobRow:
     now: datetime
 
 
-async def sweep_once(container: Container) -> None:
-    """Do one whole sweep."""
-    await container.sweep()()
+async def sweep_once(container: Container, *, compare: bool) -> Swept:
+    """Do one whole sweep, as soon as it is our turn.
+
+    Whoever was killed in the middle of a sweep keeps the turn for a while, which soon is let pass here.
+    """
+    patient_until = time.monotonic() + _PATIENCE_SEC
+    while (swept := await container.sweep()(compare=compare)) is None or not swept.is_finished:
+        if time.monotonic() > patient_until:
+            await _do(container, "UPDATE sweeper SET lease_expires_at = clock_timestamp()")
+        await asyncio.sleep(_LOOK_AGAIN_SEC)
+    return swept
 
 
 async def discrepancies(container: Container) -> Sequence[str]:
-    """Compare database and store while files come and go; nothing is returned where both tell the same."""
-    before = await _keys(container)
-    rows = await _rows(container, "SELECT media_id, state FROM media_object")
-    after = await _keys(container)
-    known = {row["media_id"] for row in rows if row["state"] != "deleted"}
-    unknown = [f"file without a row: {media_id}" for media_id in (before & after) - known]
-    stored = {row["media_id"] for row in rows if row["state"] == "stored"}
-    missing = list(stored - before - after)
-    still = "SELECT media_id FROM media_object WHERE state = 'stored' AND media_id = ANY(%(missing)s)"
-    gone = [row["media_id"] for row in await _rows(container, still, missing=missing)] if missing else []
-    return [*unknown, *(f"row without its file: {media_id}" for media_id in gone)]
-
-
-async def _keys(container: Container) -> set[str]:
-    keys = container.store().keys()
-    return {key.rpartition("/")[2] async for key in keys}
+    """Return what `photochanger verify` would find."""
+    return [
+        f"{each.code} {each.subject}" async for page in container.verify()() for each in page.discrepancies
+    ]
 
 
 async def job_rows(container: Container) -> Sequence[JobRow]:

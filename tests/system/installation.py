@@ -1,8 +1,11 @@
 """A PhotoChanger as it is installed: real processes on one database and one media store."""
 
 import asyncio
+import json
+import os
 import re
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -143,6 +146,18 @@ class Installation:
         )
         self.processes.append(process)
         return process
+
+    async def command(self, *arguments: str) -> tuple[int, Any]:
+        """Run a command that prints JSON, and return its exit status and what it printed."""
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "photochanger", *arguments, "--json", "--data-dir", str(self.folder)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **self._variables},
+        )
+        printed, _ = await running.communicate()
+        assert running.returncode is not None
+        return running.returncode, json.loads(printed) if printed else None
 
     def kill_all(self) -> None:
         """Leave no process behind."""
