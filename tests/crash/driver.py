@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from photochanger.entrypoints.container import Container
 from tests.crash.booths import Booth
 from tests.crash.crowd import everybody
 from tests.crash.judge import Judge
 from tests.crash.ledger import Ledger
-from tests.crash.line import opened_line
+from tests.crash.line import Line, opened_line
 from tests.crash.scenery import Scenery
 from tests.crash.victim import Victim
 from tests.system.administrator import initial_credentials
@@ -85,18 +86,7 @@ class Driver:
             async with opened_line(self._victim, self._ledger) as line:
                 await self._first_start()
                 async with self._installation.container() as container:
-                    credentials = initial_credentials(self._installation.folder)
-                    scenery = Scenery(
-                        seed=self._plan.seed,
-                        ledger=self._ledger,
-                        line=line,
-                        container=container,
-                        ingest_password=credentials["ingest_password"],
-                        login={
-                            "username": credentials["admin_username"],
-                            "password": credentials["admin_password"],
-                        },
-                    )
+                    scenery = self._scenery(line, container)
                     await scenery.log_in()
                     await scenery.set_up()
                     judge = Judge(scenery, self._victim, self._installation)
@@ -104,6 +94,17 @@ class Driver:
                 return self._figures(judge, line.latest_sec, time.monotonic() - began)
         finally:
             self._installation.kill_all()
+
+    def _scenery(self, line: Line, container: Container) -> Scenery:
+        known = initial_credentials(self._installation.folder)
+        return Scenery(
+            seed=self._plan.seed,
+            ledger=self._ledger,
+            line=line,
+            container=container,
+            ingest_password=known["ingest_password"],
+            login={"username": known["admin_username"], "password": known["admin_password"]},
+        )
 
     async def _first_start(self) -> None:
         for _ in range(FIRST_KILLS):

@@ -28,7 +28,9 @@ DOCUMENTED: Final = frozenset({502, 503, 504})
 
 _TRY_AGAIN_SEC: Final = 0.1
 
-_CUT: Final = (aiohttp.ClientError, ConnectionError)
+_BOUNDARY: Final = "-" * 12 + "090306000104030805010400"
+
+FORM_TYPE: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,74 +98,77 @@ class Line:
         Notes as broken promises: a cut while nobody was killed, no answer, a late one, and one that is not
         documented. `held` requests have a deadline; `kind` is what they are counted as.
         """
+        request = _Request(method=method, path=path, body=body, headers=headers or {}, held=held, kind=kind)
         while True:
             try:
-                return await self._ask(method, path, body, headers, held, kind, hang_up_after_sec)
+                return await self._ask(request, hang_up_after_sec)
             except aiohttp.ClientConnectorError:
                 self._ledger.counts["connections refused"] += 1
                 await asyncio.sleep(_TRY_AGAIN_SEC)
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Any,
-        headers: Mapping[str, str] | None,
-        held: bool,
-        kind: str,
-        hang_up_after_sec: float | None,
-    ) -> Heard | None:
+    async def _ask(self, request: "_Request", hang_up_after_sec: float | None) -> Heard | None:
         sent_at = time.monotonic()
         hanging_up = asyncio.timeout(hang_up_after_sec)
         try:
-            async with (
-                hanging_up,
-                self._session.request(
-                    method, self._victim.base_url + path, data=body, headers=headers, allow_redirects=False
-                ) as answer,
-            ):
-                head_at = time.monotonic()
-                heard = Heard(
-                    status=answer.status,
-                    headers=answer.headers,
-                    body=await answer.read(),
-                    sent_at=sent_at,
-                    head_at=head_at,
-                )
+            async with hanging_up:
+                heard = await self._exchange(request, sent_at)
         except TimeoutError:
             if not hanging_up.expired():
-                self._ledger.violated(f"{method} {_shape(path)} had no answer within {PATIENCE_SEC:g} s")
-            self._ledger.counts[f"{kind} given up"] += 1
+                self._ledger.violated(f"{request} had no answer within {PATIENCE_SEC:g} s")
+            self._ledger.counts[f"{request.kind} given up"] += 1
             return None
         except aiohttp.ClientConnectorError:
-            self._see_kill(sent_at, f"{method} {_shape(path)} was refused")
+            self._see_kill(sent_at, f"{request} was refused")
             raise
-        except _CUT as error:
-            self._ledger.counts[f"{kind} cut off"] += 1
-            self._see_kill(sent_at, f"{method} {_shape(path)} was cut off ({error!r})")
+        except (aiohttp.ClientError, ConnectionError) as error:
+            self._ledger.counts[f"{request.kind} cut off"] += 1
+            self._see_kill(sent_at, f"{request} was cut off ({error!r})")
             return None
-        self._ledger.counts[f"{kind} answered {heard.status}"] += 1
-        self._judge(heard, f"{method} {_shape(path)}", held=held)
+        self._ledger.counts[f"{request.kind} answered {heard.status}"] += 1
+        self._judge(heard, request)
         return heard
+
+    async def _exchange(self, request: "_Request", sent_at: float) -> Heard:
+        async with self._session.request(
+            request.method,
+            self._victim.base_url + request.path,
+            data=request.body,
+            headers=request.headers,
+            allow_redirects=False,
+        ) as answer:
+            head_at = time.monotonic()
+            body = await answer.read()
+            return Heard(
+                status=answer.status, headers=answer.headers, body=body, sent_at=sent_at, head_at=head_at
+            )
 
     def _see_kill(self, sent_at: float, what: str) -> None:
         if not self._victim.was_down(sent_at, time.monotonic()):
             self._ledger.violated(f"{what} without a kill")
 
-    def _judge(self, heard: Heard, what: str, *, held: bool) -> None:
+    def _judge(self, heard: Heard, request: "_Request") -> None:
         if heard.status >= 500 and heard.status not in DOCUMENTED:
-            self._ledger.violated(f"{what} was answered {heard.status}: {heard.body[:300]!r}")
+            self._ledger.violated(f"{request} was answered {heard.status}: {heard.body[:300]!r}")
         served_from = self._victim.served_from(heard.sent_at)
-        if not held or served_from is None:
+        if not request.held or served_from is None:
             return
         late_sec = heard.head_at - served_from - DEADLINE_SEC
         self.latest_sec = max(self.latest_sec, late_sec)
         if late_sec > SETTLING_SEC + self._lag.worst_since(heard.sent_at):
-            self._ledger.violated(f"{what} was answered {late_sec:.3f} s after its deadline")
+            self._ledger.violated(f"{request} was answered {late_sec:.3f} s after its deadline")
 
 
-def _shape(path: str) -> str:
-    return path.partition("?")[0]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    method: str
+    path: str
+    body: Any
+    headers: Mapping[str, str]
+    held: bool
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path.partition('?')[0]}"
 
 
 @asynccontextmanager
@@ -178,11 +183,6 @@ async def opened_line(victim: Victim, ledger: Ledger) -> AsyncIterator[Line]:
         session._retry_connection = False
         yield Line(session, victim, ledger, lag)
     measuring.cancel()
-
-
-_BOUNDARY: Final = "-" * 12 + "090306000104030805010400"
-
-FORM_TYPE: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 
 
 def form(*fields: tuple[str, str], file: tuple[str, bytes]) -> bytes:
