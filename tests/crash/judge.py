@@ -79,7 +79,7 @@ class Judge:
         container = self._scenery.container
         swept_at = await store.now(container)
         await (self._sweep_by_command() if by_command else self._sweep())
-        self._see_jobs(await store.job_rows(container), swept_at)
+        await self._see_jobs(swept_at)
         await (self._verify_by_command(contents=contents) if by_command else self._verify())
         for file in await store.overdue_files(container, swept_at):
             self._ledger.violated(f"still announced after its time: {file}")
@@ -118,24 +118,32 @@ class Judge:
         if status != 0 or not told["clean"]:
             self._ledger.violated(f"photochanger verify ended with status {status}: {told}")
 
-    def _see_jobs(self, rows: Sequence[JobRow], swept_at: datetime) -> None:
-        by_id = {row.job_id: row for row in rows}
-        for job_id in (self._known | set(self._ledger.known_jobs())) - by_id.keys():
+    async def _see_jobs(self, swept_at: datetime) -> None:
+        # What was told before the rows are read has to be in them; what is told meanwhile need not.
+        told = {job_id: list(each) for job_id, each in self._ledger.told.items()}
+        cancelled = set(self._ledger.cancelled)
+        rows = {row.job_id: row for row in await store.job_rows(self._scenery.container)}
+        for job_id in (self._known | told.keys() | cancelled) - rows.keys():
             self._ledger.violated(f"job {job_id} was accepted, and there is no such job")
-        self._known |= by_id.keys()
-        for row in rows:
-            if not row.is_final and row.deadline <= swept_at:
-                self._ledger.violated(f"job {row.job_id} is {row.state} after a sweep behind its deadline")
-            if row.is_final and row.job_id not in self._final:
-                self._final[row.job_id] = row
-                self._see_in_time(row)
-            before = self._final.get(row.job_id)
-            if before and (before.state, before.source) != (row.state, row.source):
-                self._ledger.violated(f"job {row.job_id} was {before.state}, and is {row.state}")
-            for wrong in _contradictions(row, self._ledger.told.get(row.job_id, [])):
+        self._known |= rows.keys()
+        for row in rows.values():
+            self._see_state(row, swept_at)
+            for wrong in _contradictions(row, told.get(row.job_id, [])):
                 self._ledger.violated(f"job {row.job_id} is {row.state}, and a client was told {wrong}")
-            if row.job_id in self._ledger.cancelled and row.state != "cancelled":
+            if row.job_id in cancelled and row.state != "cancelled":
                 self._ledger.violated(f"job {row.job_id} is {row.state}, and its cancelling was acknowledged")
+
+    def _see_state(self, row: JobRow, swept_at: datetime) -> None:
+        if not row.is_final and row.deadline <= swept_at:
+            self._ledger.violated(f"job {row.job_id} is {row.state} after a sweep behind its deadline")
+        if row.state == "failed_internal":
+            self._ledger.violated(f"job {row.job_id} has failed by a defect: {row.failure_reason}")
+        before = self._final.get(row.job_id)
+        if before and (before.state, before.source) != (row.state, row.source):
+            self._ledger.violated(f"job {row.job_id} was {before.state}, and is {row.state}")
+        elif row.is_final and not before:
+            self._final[row.job_id] = row
+            self._see_in_time(row)
 
     def _see_in_time(self, row: JobRow) -> None:
         assert row.finalized_at is not None

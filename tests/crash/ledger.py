@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -197,7 +197,3 @@ class Ledger:
     def change(self, name: str) -> Durable:
         """Return what is known of a value that administrators change."""
         return self.changes.setdefault(name, Durable())
-
-    def known_jobs(self) -> Iterable[str]:
-        """Return the jobs that clients know to have been accepted."""
-        return self.told.keys() | self.cancelled
