@@ -285,7 +285,7 @@ class Administrator:
         if change and heard is not None:
             (change.acknowledged if heard.status == 200 else change.refused)(value)
         if heard is not None:
-            self._scenery.ledger.counts["changes"] += heard.status == 200
+            self._scenery.ledger.counts["slots and settings changed"] += heard.status == 200
 
 
 async def see_changes(scenery: Scenery) -> None:

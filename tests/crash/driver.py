@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from photochanger.entrypoints.container import Container
+from photochanger.testing.fake_turbotext import FakeTurbotext
 from tests.crash.booths import Booth
 from tests.crash.crowd import everybody
 from tests.crash.judge import Judge
@@ -83,7 +84,14 @@ class Driver:
         """Kill as often as planned, and return the figures. No process is left."""
         began = time.monotonic()
         try:
-            async with opened_line(self._victim, self._ledger) as line:
+            async with (
+                FakeTurbotext(delay_sec=0.2) as turbotext,
+                opened_line(self._victim, self._ledger) as line,
+            ):
+                self._victim.variables = {
+                    "TURBOTEXT_API_KEY": turbotext.api_key,
+                    "TURBOTEXT_BASE_URL": turbotext.base_url,
+                }
                 await self._first_start()
                 async with self._installation.container() as container:
                     scenery = self._scenery(line, container)

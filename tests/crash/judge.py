@@ -25,8 +25,8 @@ FINAL_WITHIN_SEC: Final = 5.0
 SAMPLE: Final = 20
 """So many results are downloaded after each kill."""
 
-COMMAND_EVERY: Final = 5
-"""After each fifth kill it is the commands that sweep and verify; else the same without their start."""
+COMMAND_EVERY: Final = 10
+"""After each tenth kill it is the commands that sweep and verify; else the same without their start."""
 
 COMPARING_SHARE: Final = 0.3
 """The share of the sweeps that compare files and records as well, which has to find nothing."""

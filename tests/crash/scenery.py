@@ -22,12 +22,16 @@ PICTURES: Final = (
 """Pixels of the photos; the last one has 3 MB. The first ones are sent more often."""
 
 
+_CALL: Final = {"provider": "rehearsal", "operation": "photo_effect"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotPlan:
     """What a slot is set up for, and how often booths send photos to it, compared with the others."""
 
     weight: int
     params: Mapping[str, object]
+    call: Mapping[str, str] = field(default_factory=lambda: _CALL)
     fallback: Mapping[str, object] | None = None
     on_failure: str = "error"
 
@@ -44,12 +48,15 @@ SLOTS: Final[Mapping[str, SlotPlan]] = {
     "slot-007": SlotPlan(weight=3, params={"outcome": "error"}, on_failure="original"),
     "slot-008": SlotPlan(weight=1, params={"outcome": "hang"}),
     "slot-009": SlotPlan(weight=1, params={"outcome": "hang"}, on_failure="original"),
+    "slot-011": SlotPlan(
+        weight=3,
+        call={"provider": "turbotext", "operation": "generate_image2image"},
+        params={"content": "as knights"},
+    ),
 }
 
 TEMPLATE_SLOT: Final = "slot-010"
 """Switched off; it binds templates, so that they are removed with `force`."""
-
-_CALL: Final = {"provider": "rehearsal", "operation": "photo_effect"}
 
 
 def photo_of(number: int, unique: str) -> bytes:
@@ -138,7 +145,7 @@ def settings_update(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _configuration(plan: SlotPlan) -> dict[str, object]:
     fallback = None if plan.fallback is None else {**_CALL, "params": plan.fallback}
     return {
-        **_CALL,
+        **plan.call,
         "params": plan.params,
         "fallback": fallback,
         "is_active": True,

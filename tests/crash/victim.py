@@ -31,6 +31,8 @@ class Victim:
 
     def __init__(self, installation: Installation, *, workers: int, separate_worker: bool) -> None:
         self._installation = installation
+        self.variables: dict[str, str] = {}
+        """What the processes' environment has besides."""
         self._workers = workers
         self._separate_worker = separate_worker
         self._server: ServeProcess | None = None
@@ -53,11 +55,18 @@ class Victim:
         """Start what does not run."""
         if self._server is None:
             self._server = self._installation.start_server(
-                *(["--no-worker"] if self._separate_worker else []), workers=self._workers, prefix=OWN_GROUP
+                *(["--no-worker"] if self._separate_worker else []),
+                workers=self._workers,
+                variables=self.variables,
+                prefix=OWN_GROUP,
             )
             self._getting_ready = asyncio.create_task(self._get_ready(self._server))
         if self._worker is None and self._separate_worker:
-            self._worker = self._installation.worker(workers=self._workers, prefix=OWN_GROUP)
+            self._worker = self._installation.worker(
+                workers=self._workers,
+                variables={**self.variables, "PUBLIC_BASE_URL": self.base_url},
+                prefix=OWN_GROUP,
+            )
 
     async def _get_ready(self, server: ServeProcess) -> None:
         began = time.monotonic()

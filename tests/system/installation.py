@@ -136,12 +136,14 @@ class Installation:
         self.processes.append(process)
         return process
 
-    def worker(self, *, workers: int = 4, prefix: Sequence[str] = ()) -> Process:
+    def worker(
+        self, *, workers: int = 4, variables: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> Process:
         """Start `photochanger worker`; `prefix` goes before the command."""
         process = Process(
             ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
             log_path=self.folder / f"process-{len(self.processes)}.log",
-            variables=self._variables,
+            variables={**self._variables, **(variables or {})},
             prefix=prefix,
         )
         self.processes.append(process)
