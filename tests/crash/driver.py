@@ -12,8 +12,9 @@ from typing import Final
 
 from photochanger.entrypoints.container import Container
 from photochanger.testing.fake_turbotext import FakeTurbotext
+from tests.crash.administrators import Administrator, Operator
 from tests.crash.booths import Booth
-from tests.crash.crowd import everybody
+from tests.crash.guests import Guest, TimeMachine
 from tests.crash.judge import Judge
 from tests.crash.ledger import Ledger
 from tests.crash.line import Line, opened_line
@@ -30,6 +31,8 @@ STARTING_SHARE: Final = 0.25
 
 SOONEST_SEC, LATEST_SEC = 0.01, 10.0
 """Between these, logarithmically, lies the time from the beginning of the load to the kill."""
+
+GUESTS: Final = 2
 
 TOO_MANY: Final = 20
 """With so many broken promises the run ends: more would tell nothing more."""
@@ -200,8 +203,13 @@ class Driver:
 async def _load(scenery: Scenery, booths: int) -> AsyncIterator[None]:
     """Let everybody work during the context; at its end, who waits for an answer gets it."""
     scenery.going.set()
+    crowd: list[Booth | Guest | TimeMachine | Operator | Administrator] = [
+        *(Booth(scenery, number) for number in range(booths)),
+        *(Guest(scenery, number) for number in range(GUESTS)),
+        *(TimeMachine(scenery), Operator(scenery), Administrator(scenery)),
+    ]
     async with asyncio.TaskGroup() as group:
-        for run in (*(Booth(scenery, number).run for number in range(booths)), *everybody(scenery)):
-            group.create_task(run())
+        for each in crowd:
+            group.create_task(each.run())
         yield
         scenery.over = True

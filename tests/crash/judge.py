@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tests.crash import store
-from tests.crash.crowd import look, look_at_template, see_changes
+from tests.crash.administrators import look_at_template, see_changes
+from tests.crash.guests import look
 from tests.crash.ledger import Fate, Told
 from tests.crash.scenery import Scenery
 from tests.crash.store import JobRow

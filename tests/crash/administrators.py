@@ -1,140 +1,19 @@
-"""Guests, administrators, and the passing of time: whoever asks for something but the booths."""
+"""Administrators, who clear slots, cancel jobs, try slots, make links, and change what can be changed."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.crash.booths import TestRuns
-from tests.crash.ledger import Fate, Result, Template
-from tests.crash.line import FORM_TYPE, Heard, form
+from tests.crash.ledger import Template
+from tests.crash.line import FORM_TYPE, form
 from tests.crash.scenery import SLOTS, TEMPLATE_SLOT, Scenery, photo_of, settings_update
-from tests.crash.store import end_result
 from tests.system.administrator import as_update
 
 _BINDING_CALL: Final = {"provider": "gemini", "operation": "edit_image", "params": {"prompt": "as a comic"}}
-
-
-async def look(scenery: Scenery, result: Result, *, preview: bool = False) -> None:
-    """Download a result or its preview, and judge what comes by what its client was told."""
-    expected = result.fate
-    heard = await scenery.line.ask("GET", result.path + ("/preview" if preview else ""))
-    if heard is None:
-        return
-    ledger, what = scenery.ledger, f"the {'preview' if preview else 'result'} of job {result.job_id}"
-    match heard.status:
-        case 200:
-            ledger.counts["results downloaded and compared"] += 1
-            if expected is Fate.ENDED:
-                ledger.violated(f"{what} is there after its end")
-            (ledger.compare_preview if preview else ledger.compare)(result, heard.body)
-            result.seen(gone=False, asked_at=heard.sent_at)
-        case 410:
-            ledger.counts["results seen to have ended"] += 1
-            if result.fate is Fate.LIVE:
-                ledger.violated(f"{what} is gone before its time")
-            result.seen(gone=True, asked_at=heard.sent_at)
-        case status:
-            ledger.violated(f"{what} was answered {status}: {heard.body[:200]!r}")
-
-
-async def look_at_template(scenery: Scenery, template: Template) -> None:
-    """Download a template, and compare it with what was added."""
-    expected = template.is_there
-    heard = await scenery.line.ask(
-        "GET", f"/api/template-media/{template.template_id}/content", headers=scenery.bearing
-    )
-    if heard is None or expected is not template.is_there:
-        return
-    if heard.status not in {200, 404} or (expected is not None and expected != (heard.status == 200)):
-        scenery.ledger.violated(f"template {template.template_id} was answered {heard.status}")
-    if heard.status == 200 and hashlib.sha256(heard.body).hexdigest() != template.sha256:
-        scenery.ledger.violated(f"template {template.template_id} has other bytes than were added")
-    template.is_there = heard.status == 200
-    scenery.ledger.counts["templates compared"] += 1
-
-
-class Guest:
-    """Looks at results, previews, galleries and jobs."""
-
-    def __init__(self, scenery: Scenery, number: int) -> None:
-        self._scenery = scenery
-        self._choices = scenery.choices(f"guest {number}")
-
-    async def run(self) -> None:
-        """Look around until the load is over."""
-        while await self._scenery.goes_on():
-            results = list(self._scenery.ledger.results.values())
-            if results:
-                await self._choices.choice([self._result, self._preview, self._part, self._job])(
-                    self._choices.choice(results[-60:])
-                )
-            await self._gallery(self._choices.choice(list(SLOTS)))
-            await asyncio.sleep(self._choices.uniform(0, 0.2))
-
-    async def _result(self, result: Result) -> None:
-        await look(self._scenery, result)
-
-    async def _preview(self, result: Result) -> None:
-        await look(self._scenery, result, preview=True)
-
-    async def _part(self, result: Result) -> None:
-        expected = result.fate
-        heard = await self._scenery.line.ask("GET", result.path, headers={"Range": "bytes=10-99"})
-        self._judge(result, expected, heard, whole=(206, 410))
-
-    async def _job(self, result: Result) -> None:
-        expected = result.fate
-        heard = await self._scenery.line.ask("GET", f"/api/jobs/{result.job_id}")
-        self._judge(result, expected, heard, whole=(200, 404))
-
-    def _judge(self, result: Result, expected: Fate, heard: Heard | None, *, whole: tuple[int, int]) -> None:
-        if heard is None or result.fate is not expected:
-            return
-        there, gone = whole
-        allowed = {Fate.LIVE: {there}, Fate.ENDED: {gone}, Fate.EITHER: {there, gone}}[expected]
-        if heard.status not in allowed:
-            self._scenery.ledger.violated(
-                f"job {result.job_id}, whose result is {expected}, was answered {heard.status}"
-            )
-
-    async def _gallery(self, slot_id: str) -> None:
-        ledger = self._scenery.ledger
-        ended = {job_id for job_id, result in ledger.results.items() if result.ended}
-        heard = await self._scenery.line.ask("GET", f"/public/slots/{slot_id}")
-        if heard is None:
-            return
-        ledger.counts["galleries"] += 1
-        if heard.status != 200:
-            ledger.violated(f"a gallery was answered {heard.status}")
-            return
-        for item in heard.document["items"]:
-            if item["job_id"] in ended:
-                ledger.violated(f"the gallery shows the result of job {item['job_id']} after its end")
-
-
-class TimeMachine:
-    """Lets the time to live of a result be over now and then."""
-
-    def __init__(self, scenery: Scenery) -> None:
-        self._scenery = scenery
-        self._choices = scenery.choices("time machine")
-
-    async def run(self) -> None:
-        """Age results until the load is over."""
-        ledger = self._scenery.ledger
-        while await self._scenery.goes_on():
-            live = [result for result in ledger.results.values() if result.fate is Fate.LIVE]
-            if len(live) > 5:
-                result = self._choices.choice(live)
-                ending = ledger.ending(result.slot_id, only=result)
-                await end_result(self._scenery.container, result.job_id)
-                ledger.ended(ending, acknowledged=True)
-                ledger.counts["results aged"] += 1
-            await asyncio.sleep(self._choices.uniform(0.5, 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +167,22 @@ class Administrator:
             self._scenery.ledger.counts["slots and settings changed"] += heard.status == 200
 
 
+async def look_at_template(scenery: Scenery, template: Template) -> None:
+    """Download a template, and compare it with what was added."""
+    expected = template.is_there
+    heard = await scenery.line.ask(
+        "GET", f"/api/template-media/{template.template_id}/content", headers=scenery.bearing
+    )
+    if heard is None or expected is not template.is_there:
+        return
+    if heard.status not in {200, 404} or (expected is not None and expected != (heard.status == 200)):
+        scenery.ledger.violated(f"template {template.template_id} was answered {heard.status}")
+    if heard.status == 200 and hashlib.sha256(heard.body).hexdigest() != template.sha256:
+        scenery.ledger.violated(f"template {template.template_id} has other bytes than were added")
+    template.is_there = heard.status == 200
+    scenery.ledger.counts["templates compared"] += 1
+
+
 async def see_changes(scenery: Scenery) -> None:
     """See that what was acknowledged to administrators is stored."""
     for name, change in list(scenery.ledger.changes.items()):
@@ -299,12 +194,3 @@ async def see_changes(scenery: Scenery) -> None:
             found = heard.document[field] if slot_id else heard.document["results"][field]
             if not change.allows(found):
                 scenery.ledger.violated(f"{name} is {found!r}: {change}")
-
-
-Run = Callable[[], Coroutine[Any, Any, None]]
-
-
-def everybody(scenery: Scenery) -> list[Run]:
-    """Return all but the booths."""
-    guests = [Guest(scenery, number).run for number in range(2)]
-    return [*guests, TimeMachine(scenery).run, Operator(scenery).run, Administrator(scenery).run]
