@@ -13,6 +13,9 @@ from photochanger.entrypoints.container import Container
 _PATIENCE_SEC: Final = 1.0
 _LOOK_AGAIN_SEC: Final = 0.1
 
+_LET_TURN_PASS: Final = """
+    UPDATE sweeper SET lease_expires_at = clock_timestamp() WHERE holder IS NOT NULL"""
+
 _JOBS: Final = """
     SELECT job_id, state, failure_reason, result ->> 'source' AS source,
         finalized_at IS NOT NULL AS is_final, deadline, finalized_at, clock_timestamp() AS now
@@ -70,7 +73,7 @@ async def sweep_once(container: Container, *, compare: bool) -> Swept:
     patient_until = time.monotonic() + _PATIENCE_SEC
     while (swept := await container.sweep()(compare=compare)) is None or not swept.is_finished:
         if time.monotonic() > patient_until:
-            await _do(container, "UPDATE sweeper SET lease_expires_at = clock_timestamp()")
+            await _do(container, _LET_TURN_PASS)
         await asyncio.sleep(_LOOK_AGAIN_SEC)
     return swept
 
