@@ -1,11 +1,15 @@
 """Guests, who look at results, previews, galleries and jobs; and the passing of time, that ends results."""
 
 import asyncio
+from typing import Final
 
 from tests.crash.ledger import Fate, Result
 from tests.crash.line import Heard
 from tests.crash.scenery import SLOTS, Scenery
 from tests.crash.store import end_result
+
+AGED_ONE_IN: Final = 4
+"""So many results there are for each whose time is let pass."""
 
 
 async def look(scenery: Scenery, result: Result, *, preview: bool = False) -> None:
@@ -102,7 +106,7 @@ class TimeMachine:
         ledger = self._scenery.ledger
         while await self._scenery.goes_on():
             live = [result for result in ledger.results.values() if result.fate is Fate.LIVE]
-            if len(live) > 5:
+            if len(live) > 5 and ledger.counts["results aged"] < len(ledger.results) / AGED_ONE_IN:
                 result = self._choices.choice(live)
                 ending = ledger.ending(result.slot_id, only=result)
                 await end_result(self._scenery.container, result.job_id)
