@@ -77,6 +77,7 @@ class System:
             "audit": self.storage.audit,
             "sessions": self.storage.sessions,
             "throttle": self.storage.throttle,
+            "housekeeping": self.storage.housekeeping,
             "history": self.storage.history,
             "statistics": self.storage.statistics,
             "accounts": self.accounts,
