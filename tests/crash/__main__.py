@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kills", type=int, default=200, help="how often (default 200: some ten minutes)")
+    parser.add_argument("--kills", type=int, default=200, help="how often (default 200: some twenty minutes)")
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(10**6), help="of all choices (default: any; it is told)"
     )
