@@ -22,11 +22,13 @@ from photochanger.domain.media import MediaKind, StoredFile, media_key
 from photochanger.entrypoints.http.server import GuardedProtocol
 from photochanger.testing.media_store import put
 from tests.system.http_server import (
+    LOOPS,
     Answer,
     Connection,
     System,
     exchange,
     get,
+    loop_of,
     photo_form,
     picture,
     post,
@@ -51,18 +53,10 @@ class ProtocolWithoutFiles(GuardedProtocol):
     sends_files: ClassVar[bool] = False
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    ]
-)
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """`serve` runs on uvloop, where there is one; the transports of the two differ."""
-    backend: tuple[str, dict[str, Any]] = request.param
-    if backend[1]["use_uvloop"]:
-        pytest.importorskip("uvloop")
-    return backend
+    return loop_of(request)
 
 
 @dataclass(frozen=True, kw_only=True)
