@@ -70,7 +70,7 @@ class Place:
     file: Path
 
     async def remove(self) -> None:
-        await self.system.store.delete(self.key)
+        await self.system.store.delete([self.key])
 
     def reader(self) -> socket.socket:
         """Connect as a client that takes in little by itself."""
@@ -93,7 +93,7 @@ async def opened_place(
         job = system.storage.records.jobs[JobId(answer["x-job-id"])]
         assert job.result is not None
         key = media_key(MediaKind.RESULT, job.result.image.media_id)
-        await system.store.delete(key)
+        await system.store.delete([key])
         stored = await put(system.store, key, CONTENT)
         assert stored == StoredFile(size_bytes=SIZE_BYTES, sha256=hashlib.sha256(CONTENT).hexdigest())
         image = replace(job.result.image, file=stored)
