@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 
@@ -93,17 +96,61 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
 
 @contextmanager
 def running(
-    data_dir: Path, port: int, *, workers: int = 8, variables: Mapping[str, str] | None = None
+    data_dir: Path,
+    port: int,
+    *,
+    workers: int = 8,
+    variables: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[ServeProcess]:
-    """Run the server on its core during the context."""
+    """Run the server on its core during the context; `prefix` goes before its command."""
     server = ServeProcess(
-        data_dir, port, "--workers", str(workers), variables=variables, prefix=pinned(SERVER_CORE)
+        data_dir,
+        port,
+        "--workers",
+        str(workers),
+        log_path=data_dir / f"serve-{port}.log",
+        variables=variables,
+        prefix=[*pinned(SERVER_CORE), *prefix],
     )
     try:
         server.wait_until_ready()
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
+    """Run `benchmarks.bare` on the server's core during the context; give its process id."""
+    command = [
+        *pinned(SERVER_CORE),
+        sys.executable,
+        "-m",
+        "benchmarks.bare",
+        str(port),
+        str(answer),
+        *options,
+    ]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    """Wait until `url` answers."""
+    for _ in range(200):
+        try:
+            urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("it does not answer")
 
 
 def keep_to_load_core() -> None:
@@ -188,6 +235,17 @@ async def load(port: int, request: bytes, *, connections: int, requests: int) ->
 def resident_mib(pid: int) -> float:
     """Return the resident memory of the process, in MiB."""
     return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
+
+
+def forget_peak(pid: int) -> None:
+    """Have the kernel begin anew with the process's `peak_mib`: proc_pid_clear_refs(5)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the highest resident memory of the process, in MiB, as the kernel noticed it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 async def peak_resident_mib(pid: int, during: Callable[[], Awaitable[None]]) -> float:

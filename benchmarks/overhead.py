@@ -1,24 +1,17 @@
 """What the durable job costs over a bare endpoint: a 3 MB photo in, the same out, nothing done to it."""
 
 import asyncio
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks.harness import (
-    SERVER_CORE,
     Spread,
+    bare,
     configure,
     ingest_request,
     installation,
     keep_to_load_core,
     load,
     percentile,
-    pinned,
     running,
     table,
 )
@@ -27,23 +20,6 @@ from photochanger.testing.photos import camera_jpeg
 ROUNDS = 5
 ALONE, TOGETHER = 40, 120
 PORT, BARE_PORT = 8311, 8312
-
-
-@contextmanager
-def _bare(answer: Path) -> Iterator[None]:
-    command = [*pinned(SERVER_CORE), sys.executable, "-m", "benchmarks.bare", str(BARE_PORT), str(answer)]
-    process = subprocess.Popen(command)
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{BARE_PORT}/", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def run() -> str:
@@ -55,7 +31,7 @@ def run() -> str:
         answer = data_dir / "answer.jpg"
         answer.write_bytes(photo)
         configure(data_dir, params={"effect": "none"})
-        with running(data_dir, PORT), _bare(answer):
+        with running(data_dir, PORT), bare(answer, BARE_PORT):
             keep_to_load_core()
             rows = [_round(request) for _ in range(ROUNDS + 1)][1:]
     return _report(rows)

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Any
 
+import pytest
 from dependency_injector import providers
 from litestar import Litestar
 from PIL import Image
@@ -28,12 +30,27 @@ from photochanger.domain.permissions import Permission
 from photochanger.domain.slot import ProviderCall, Slot, SlotConfiguration, SlotId
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.http.app import create_app
-from photochanger.entrypoints.http.server import make_server
+from photochanger.entrypoints.http.server import GuardedProtocol, make_server
 from photochanger.entrypoints.settings import Environment
 from photochanger.testing.harness import an_entry
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
+
+
+LOOPS = [
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+]
+"""Both event loops, as the parameters of a fixture `anyio_backend`; see `loop_of`."""
+
+
+def loop_of(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Return the loop that this run of a test is for, if it is there."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    if backend[1]["use_uvloop"]:
+        pytest.importorskip("uvloop")
+    return backend
 
 
 class System:
@@ -134,10 +151,17 @@ class System:
 
 
 @asynccontextmanager
-async def served(app: Litestar) -> AsyncIterator[int]:
-    """Serve the application as the program does; give its port."""
+async def served(
+    app: Litestar, *, protocol: type[GuardedProtocol] = GuardedProtocol, kernel_holds_bytes: int | None = None
+) -> AsyncIterator[int]:
+    """Serve the application as the program does; give its port.
+
+    `kernel_holds_bytes` bounds what the kernel keeps of an answer for a client that does not read it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = make_server(app)
+        if kernel_holds_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_holds_bytes)
+        server = make_server(app, protocol=protocol)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             yield listening.getsockname()[1]
@@ -147,14 +171,20 @@ async def served(app: Litestar) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def running(system: System) -> AsyncIterator[int]:
-    """Run the system with a worker; give its port."""
+async def running(
+    system: System,
+    *,
+    protocol: type[GuardedProtocol] = GuardedProtocol,
+    kernel_holds_bytes: int | None = None,
+) -> AsyncIterator[int]:
+    """Run the system with a worker; give its port. The arguments are those of `served`."""
     await system.set_password()
     await system.set_slot()
     worker = system.worker()
     working = asyncio.create_task(worker.serve())
     try:
-        async with served(create_app(system.container)) as port:
+        app = create_app(system.container)
+        async with served(app, protocol=protocol, kernel_holds_bytes=kernel_holds_bytes) as port:
             yield port
     finally:
         worker.stop()

@@ -1,12 +1,14 @@
 """The command line, as somebody who types it."""
 
 import asyncio
+import fcntl
 import io
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,14 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def usual_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have this test alone among those of all workers try the port that the demo takes if it is free."""
+    with (tmp_path_factory.getbasetemp().parent / "usual-port.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def test_help_teaches_and_names_every_exit_status(tmp_path: Path) -> None:
     done = photochanger("--help", folder=tmp_path)
 
@@ -59,6 +69,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     assert photochanger("--version", folder=tmp_path).stdout.startswith("photochanger 0.")
 
 
+@pytest.mark.usefixtures("usual_port")
 def test_the_demo_shows_a_picture_and_ends_well(tmp_path: Path) -> None:
     done = photochanger("demo", folder=tmp_path)
 
@@ -72,6 +83,7 @@ def test_the_demo_shows_a_picture_and_ends_well(tmp_path: Path) -> None:
     assert not list((tmp_path / ".data" / "postgres").glob("postmaster.pid")), "the database still runs"
 
 
+@pytest.mark.usefixtures("usual_port")
 def test_the_demo_takes_a_photo_of_your_own(tmp_path: Path, photo: Path) -> None:
     done = photochanger("demo", "--photo", str(photo), "--data-dir", str(tmp_path / "d"), folder=tmp_path)
 
@@ -79,6 +91,7 @@ def test_the_demo_takes_a_photo_of_your_own(tmp_path: Path, photo: Path) -> None
     assert (tmp_path / "d" / "demo" / "guest-changed.jpg").exists()
 
 
+@pytest.mark.usefixtures("usual_port")
 def test_a_demo_with_something_else_than_a_photo_says_so(tmp_path: Path) -> None:
     (tmp_path / "letter.jpg").write_text("Dear Sir or Madam")
 

@@ -247,6 +247,7 @@ def test_what_cannot_be_undone_needs_somebody_to_ask_or_yes(terminal: Terminal) 
         ("templates", "remove", "0" * 32),
         ("jobs", "cancel", "0" * 32),
         ("account", "remove", "serg"),
+        ("adopt-media",),
     ):
         done = terminal(*command, stdin="y\n")
 

@@ -14,9 +14,11 @@ from structlog.testing import capture_logs
 from photochanger.adapters.memory import ManualClock
 from photochanger.adapters.telemetry.tracing import configure_tracing
 from photochanger.domain.media import MediaKind, media_key
+from photochanger.testing.harness import an_entry
 from tests.system.http_server import (
     SLOT,
     Answer,
+    Connection,
     System,
     exchange,
     get,
@@ -127,6 +129,66 @@ class TestResults:
             answer = await exchange(port, get(each))
             assert (answer.status, json.loads(answer.body)["code"]) == (410, "result_expired")
             assert (await exchange(port, get(each, method="HEAD"), to_head=True)).status == 410
+
+    async def test_a_download_that_is_resumed_too_late_is_gone(
+        self, system: System, port: int, path: str
+    ) -> None:
+        half = {"Range": "bytes=0-99"}
+        let_pass(system, hours=71, minutes=59, seconds=59)
+        first = await exchange(port, get(path, headers=half))
+        assert (first.status, first["cache-control"]) == (206, "private, max-age=1")
+        let_pass(system, seconds=1)
+        rest = {"Range": "bytes=100-", "If-Range": first["etag"]}
+        assert (await exchange(port, get(path, headers=rest))).status == 410
+        assert (await exchange(port, get(path, headers={"If-None-Match": "*"}))).status == 410
+
+    async def test_a_download_whose_slot_is_cleaned_meanwhile_cannot_be_resumed(
+        self, system: System, port: int, path: str
+    ) -> None:
+        async with Connection.to(port) as guest:
+            await guest.send(get(path, headers={"Range": "bytes=0-99"}))
+            assert (await guest.answer()).status == 206
+            await system.storage.jobs.end_results(SLOT, entry=an_entry("test"))
+            await guest.send(get(path, headers={"Range": "bytes=100-"}))
+            assert (await guest.answer()).status == 410
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"Range": "bytes=0-"}, 206),
+            ({"Range": "bytes=-1"}, 206),
+            ({"Range": "bytes=5-4"}, 200),
+            ({"Range": "bytes=0-0,2-2"}, 200),
+            ({"Range": "bytes=-0"}, 416),
+            ({"Range": "bytes=0-1", "If-Range": "{etag}"}, 206),
+            ({"Range": "bytes=0-1", "If-Range": "W/{etag}"}, 200),
+            ({"Range": "bytes=0-1", "If-Range": "{date}"}, 206),
+            ({"Range": "bytes=0-1", "If-Range": "Wed, 14 Jan 2026 11:59:59 GMT"}, 200),
+            ({"Range": "bytes=999999999-", "If-Range": '"another"'}, 200),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-None-Match": '"another", W/{etag}'}, 304),
+            ({"If-None-Match": '"another"', "If-Modified-Since": "{date}"}, 200),
+            ({"If-Modified-Since": "Wed, 14 Jan 2026 11:59:59 GMT"}, 200),
+            ({"If-Modified-Since": "yesterday"}, 200),
+        ],
+    )
+    async def test_conditions_and_ranges(
+        self, port: int, path: str, headers: dict[str, str], status: int
+    ) -> None:
+        whole = await exchange(port, get(path))
+        known = {"etag": whole["etag"], "date": whole["last-modified"]}
+        asked = {name: value.format(**known) for name, value in headers.items()}
+        answer = await exchange(port, get(path, headers=asked))
+        assert answer.status == status
+        assert answer["x-content-type-options"] == "nosniff"
+        assert ("content-range" in answer) == (status in (206, 416))
+        if status in (200, 206):
+            assert whole.body.count(answer.body) >= 1
+            assert answer["content-length"] == str(len(answer.body))
+            assert answer["etag"] == whole["etag"]
+        head = await exchange(port, get(path, method="HEAD", headers=asked), to_head=True)
+        assert head.status == (304 if status == 304 else 200)
+        assert "content-range" not in head
 
     async def test_it_is_gone_where_its_file_is(self, system: System, port: int, path: str) -> None:
         (job,) = system.storage.records.jobs.values()

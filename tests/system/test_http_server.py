@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import pytest
 
 from photochanger.domain.errors import Unavailable
 from photochanger.entrypoints.http.server import EmbeddedServer, GuardedProtocol, listen, make_server
+from photochanger.entrypoints.http.streaming import ZERO_COPY_SEND
+from tests.system.http_server import LOOPS, loop_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -22,28 +25,25 @@ HOST = "127.0.0.1"
 PATIENCE_SEC = 10
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LARGE_BYTES = 20_000_000
+MIXED_BYTES = 300_000
 SMALL_BYTES = 60_000
 """Less than what a transport buffers before it says that it is full."""
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    ]
-)
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """`serve` runs on uvloop, where there is one; the transports of the two differ."""
-    backend: tuple[str, dict[str, Any]] = request.param
-    if backend[1]["use_uvloop"]:
-        pytest.importorskip("uvloop")
-    return backend
+    return loop_of(request)
 
 
 class ImpatientProtocol(GuardedProtocol):
     head_timeout_sec: ClassVar[float] = 0.3
     head_limit_bytes: ClassVar[int] = 8 * 1024
     write_timeout_sec: ClassVar[float] = 0.3
+
+
+def get(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
 
 
 def post(path: str, length: int) -> bytes:
@@ -71,6 +71,10 @@ class TinyApplication:
             await self._tell_all(receive)
         elif path == "/large":
             await self._answer(send, 200, bytes(LARGE_BYTES))
+        elif path == "/mixed":
+            await self._answer_with_file(send, 2 * MIXED_BYTES)
+        elif path == "/too-long":
+            await self._answer_with_file(send, 2 * MIXED_BYTES - 1)
         elif path == "/small":
             await self._answer(send, 200, bytes(SMALL_BYTES))
         else:
@@ -88,6 +92,19 @@ class TinyApplication:
             piece = body[start : start + (1 << 20)]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    async def _answer_with_file(self, send: Any, announced: int) -> None:
+        """Send `a`s as bytes, then `b`s as a file, of which `?` is not wanted."""
+        headers = [(b"content-length", b"%d" % announced)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"a" * MIXED_BYTES, "more_body": True})
+        with tempfile.TemporaryFile() as file:
+            file.write(b"?" + b"b" * MIXED_BYTES)
+            file.seek(1)
+            try:
+                await send({"type": ZERO_COPY_SEND, "file": file})
+            except RuntimeError:
+                self.seen.put_nowait("refused")
 
     async def _tell_all(self, receive: Any) -> None:
         while (message := await receive())["type"] != "http.disconnect":
@@ -334,6 +351,37 @@ def received(client: socket.socket) -> int:
         while data := client.recv(1 << 20):
             total += len(data)
     return total
+
+
+class TestFiles:
+    """ASGI's extension for sending files: https://asgi.readthedocs.io/en/latest/extensions.html"""
+
+    async def test_a_file_follows_what_was_sent_before_it_and_ends_the_answer(self, house: House) -> None:
+        client = await house.client()
+        client.send(get("/mixed") + get("/mixed", "Connection: close"))
+
+        for answer in (await client.end()).split(b"HTTP/1.1 200 OK")[1:]:
+            body = answer.partition(b"\r\n\r\n")[2]
+            assert body == b"a" * MIXED_BYTES + b"b" * MIXED_BYTES
+
+    async def test_to_a_request_for_the_head_no_file_is_sent(self, house: House) -> None:
+        client = await house.client()
+        client.send(get("/mixed", "Connection: close").replace(b"GET", b"HEAD"))
+
+        assert (await client.end()).endswith(b"\r\n\r\n")
+
+    async def test_a_file_that_is_longer_than_announced_is_refused(self, house: House) -> None:
+        client = await house.client()
+        client.send(get("/too-long"))
+
+        assert b"b" not in (await client.end()).partition(b"\r\n\r\n")[2]
+        assert await within(house.application.seen.get()) == "refused"
+
+    async def test_a_client_that_does_not_read_is_dropped(self, house: House) -> None:
+        with unread(house.port, get("/mixed")) as client:
+            await within(house.lost.get())
+
+            assert received(client) < 2 * MIXED_BYTES
 
 
 class TestLifeOfTheServer:

@@ -1,23 +1,25 @@
 """Processes that are pointed at somebody else's files, and first starts: on folders and on a bucket."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres import migrate
-from photochanger.application.media_ownership import MARK_KEY
+from photochanger.application.media_ownership import MARK_KEY, CheckMediaOwner
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.cli.booth import Delivery
 from photochanger.entrypoints.cli.exit_codes import ExitCode
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.testing.photos import plain_jpeg
 from tests.s3_server import S3Server
-from tests.system.installation import Installation, as_url
+from tests.system.installation import Installation, as_url, eventually, fetched
 from tests.system.terminal import Terminal
 from tests.unit.adapters.media_files import a_key
 
@@ -49,6 +51,16 @@ def installations(
     yield made
     for installation in made:
         installation.kill_all()
+
+
+def execute(dsn: str, statement: LiteralString) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+async def is_true(dsn: str, question: LiteralString) -> bool:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(question).fetchone() == (True,)
 
 
 def ids(databases: list[str]) -> list[str]:
@@ -84,7 +96,7 @@ async def test_a_process_with_the_wrong_database_does_not_start_and_touches_noth
         assert await asyncio.to_thread(process.wait) == ExitCode.UNAVAILABLE
         last_line = process.log_path.read_text().splitlines()[-1]
         assert "The media store belongs to another database" in last_line
-        assert MARK_KEY in last_line
+        assert "photochanger adopt-media" in last_line
         assert str(tmp_path) not in last_line
     assert await right.discrepancies() == []
     assert isinstance(await right.send(server, photo), Delivery)
@@ -129,6 +141,7 @@ async def test_a_folder_from_before_there_were_marks_gets_one(
     older.parent.mkdir(parents=True)
     older.write_bytes(b"older")
     mark.unlink()
+    execute(databases[0], "UPDATE installation SET media_marked_at = NULL")
     server = await asyncio.to_thread(folder.serve)
     assert mark.read_text() == ids(databases)[0]
     assert older.read_bytes() == b"older"
@@ -143,8 +156,143 @@ async def test_commands_refuse_the_wrong_media_too_and_their_advice_helps(
     terminal = Terminal(folder.folder, {"DATABASE_URL": as_url(databases[1])})
     done = await asyncio.to_thread(terminal, "slots", "list")
     assert done.exit_status == ExitCode.UNAVAILABLE
-    assert MARK_KEY in done.stderr
-    (folder.environment.media_dir / MARK_KEY).unlink()
+    assert "photochanger adopt-media" in done.stderr
+    adopted = await asyncio.to_thread(terminal.json, "adopt-media", "--yes")
+    assert adopted == {"previous_owner": "another_database"}
     assert (await asyncio.to_thread(terminal, "slots", "list")).exit_status == ExitCode.OK
     environment = replace(folder.environment, database_url=as_url(databases[1]))
     assert (environment.media_dir / MARK_KEY).read_text() == ids(databases)[1]
+
+
+@pytest.fixture
+def terminal(
+    folder: Installation, databases: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    return Terminal(folder.folder, {"DATABASE_URL": as_url(databases[0])})
+
+
+async def served(folder: Installation, tmp_path: Path) -> tuple[ServeProcess, Delivery]:
+    """Start a server, and have a photo made into a picture."""
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(plain_jpeg())
+    await folder.set_up({"effect": "comic"})
+    server = await asyncio.to_thread(folder.serve)
+    delivery = await folder.send(server, photo)
+    assert isinstance(delivery, Delivery)
+    return server, delivery
+
+
+async def result_of(server: ServeProcess, delivery: Delivery) -> tuple[int, bytes]:
+    return await fetched(f"{server.base_url}/public/results/{delivery.job_id}")
+
+
+async def refusals(folder: Installation) -> set[str]:
+    """Start what can be started, see that it is refused, and return why."""
+    told = set()
+    for process in (folder.start_server(), folder.worker()):
+        assert await asyncio.to_thread(process.wait) == ExitCode.UNAVAILABLE
+        told.add(process.log_path.read_text().splitlines()[-1])
+    return told
+
+
+async def test_while_the_disk_is_not_mounted_nothing_starts_and_nothing_is_lost(
+    folder: Installation, tmp_path: Path, terminal: Terminal
+) -> None:
+    media, elsewhere = folder.environment.media_dir, tmp_path / "elsewhere"
+    server, delivery = await served(folder, tmp_path)
+    assert server.stop() == 0
+    media.rename(elsewhere)
+    media.mkdir()
+
+    [told] = await refusals(folder)
+    assert "The media store has lost its mark" in told
+    assert "photochanger adopt-media" in told
+    assert str(tmp_path) not in told
+    for command in (["verify"], ["cleanup"], ["slots", "list"]):
+        done = await asyncio.to_thread(terminal, *command)
+        assert (done.exit_status, done.stdout) == (ExitCode.UNAVAILABLE, "")
+    assert not (media / MARK_KEY).exists()
+
+    media.rename(tmp_path / "empty")
+    elsewhere.rename(media)
+    server = await asyncio.to_thread(folder.serve)
+    assert await result_of(server, delivery) == (200, delivery.picture)
+    assert (await asyncio.to_thread(terminal.json, "verify"))["clean"]
+
+
+async def test_a_wrong_prefix_is_refused(tmp_path: Path, databases: list[str], s3_server: S3Server) -> None:
+    bucket = s3_server.new_bucket()
+    right = Installation(tmp_path / "data", as_url(databases[0]), bucket=bucket)
+    await right.set_up({"effect": "comic"})
+    wrong = Installation(tmp_path / "data", as_url(databases[0]), bucket=replace(bucket, prefix="typo"))
+    [told] = await refusals(wrong)
+    assert "The media store has lost its mark" in told
+    assert s3_server.names(bucket) == [f"{bucket.prefix}/{MARK_KEY}"]
+
+
+async def test_after_a_real_loss_the_store_is_adopted_and_the_lost_results_end(
+    folder: Installation, databases: list[str], tmp_path: Path, terminal: Terminal
+) -> None:
+    server, delivery = await served(folder, tmp_path)
+    assert server.stop() == 0
+    shutil.rmtree(folder.environment.media_dir)
+    assert len(await refusals(folder)) == 1
+
+    adopted = await asyncio.to_thread(terminal, "adopt-media", "--yes")
+    assert adopted.exit_status == ExitCode.OK, adopted.stderr
+    assert "It had no mark." in adopted.stdout
+    again = await asyncio.to_thread(terminal.json, "adopt-media", "--yes")
+    assert again == {"previous_owner": "this_database"}
+    verified = (await asyncio.to_thread(terminal, "verify", "--json")).json()
+    assert {each["code"] for each in verified["discrepancies"]} == {"row_without_file"}
+
+    server = await asyncio.to_thread(folder.serve)
+    cleaned = await asyncio.to_thread(terminal.json, "cleanup")
+    assert cleaned["lost_files"] == len(verified["discrepancies"]) == 2
+    assert (await result_of(server, delivery))[0] == 410
+    assert (await asyncio.to_thread(terminal.json, "verify"))["clean"]
+
+
+async def test_a_disk_that_vanishes_while_a_server_runs_has_lost_nothing(
+    folder: Installation, databases: list[str], tmp_path: Path
+) -> None:
+    media, elsewhere = folder.environment.media_dir, tmp_path / "elsewhere"
+    server, delivery = await served(folder, tmp_path)
+    await eventually(lambda: is_true(databases[0], "SELECT compared_at IS NOT NULL FROM sweeper"))
+    media.rename(elsewhere)
+    media.mkdir()
+    execute(databases[0], "UPDATE sweeper SET compared_at = NULL, swept_at = NULL")
+
+    async def is_told() -> bool:
+        return "files and records cannot be compared" in server.log_path.read_text()
+
+    await eventually(is_told)
+    await eventually(lambda: is_true(databases[0], "SELECT swept_at IS NOT NULL FROM sweeper"))
+    assert await is_true(databases[0], "SELECT compared_at IS NULL FROM sweeper")
+
+    media.rename(tmp_path / "empty")
+    elsewhere.rename(media)
+    await eventually(lambda: is_true(databases[0], "SELECT compared_at IS NOT NULL FROM sweeper"))
+    assert await result_of(server, delivery) == (200, delivery.picture)
+    assert await folder.discrepancies() == []
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("command", [["verify"], ["cleanup", "--dry-run"], ["cleanup"]])
+async def test_a_command_that_cannot_compare_says_why(
+    folder: Installation, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    await folder.set_up({"effect": "comic"})
+    check = CheckMediaOwner.__call__
+
+    async def then_unmount(self: CheckMediaOwner) -> None:
+        await check(self)
+        (folder.environment.media_dir / MARK_KEY).unlink()
+
+    monkeypatch.setattr(CheckMediaOwner, "__call__", then_unmount)
+    done = await asyncio.to_thread(terminal, *command, "--json")
+    assert done.exit_status == ExitCode.UNAVAILABLE
+    assert "The media store has lost its mark" in done.stderr
+    told = done.json()
+    assert "The media store has lost its mark" in told["not_compared" if command == ["cleanup"] else "detail"]

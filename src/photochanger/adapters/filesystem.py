@@ -4,6 +4,9 @@ A key `payload/ab/ab12…` is the file of that path below the root. It is writte
 name, so that `delete` finds what a killed writer left, and becomes visible by a hard link, which never
 replaces a file. Symbolic links below the root are not followed.
 
+Where the root's disk is gone there may be an empty folder in its place. What is missing there is not deleted,
+and nothing is stored there: the store is unavailable until the disk is back.
+
 Chunks are written and read on the event loop: a page-cache copy of 256 KiB takes less time than a change of
 threads. What waits for the disk (fsync, link, listing) runs in threads.
 """
@@ -11,6 +14,7 @@ threads. What waits for the disk (fsync, link, listing) runs in threads.
 import asyncio
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -22,7 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar, cast
 
 from photochanger.application.ports.storage import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
@@ -38,12 +42,16 @@ _PART: Final = ".part"
 _SCRATCH: Final = "scratch"
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER_FLAGS: Final = _ROOT_FLAGS | os.O_NOFOLLOW
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _T = TypeVar("_T")
 
-_KEY = re.compile(r"([a-z]+(?:_[a-z]+)*)/([0-9a-f]{2})/(\2[0-9a-f]{30})")
+_NOT_THERE: Final = "The media folder is not there: is its disk mounted?"
+
+_KIND = re.compile(r"[a-z]+(?:_[a-z]+)*")
+_KEY = re.compile(rf"({_KIND.pattern})/([0-9a-f]{{2}})/(\2[0-9a-f]{{30}})")
 
 
 class FilesystemMediaStore(MediaStore):
@@ -51,20 +59,25 @@ class FilesystemMediaStore(MediaStore):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._checked: tuple[int, int] | None = None
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
         self._deleters = ThreadPoolExecutor(max_workers=_DELETERS, thread_name_prefix="media-deletion")
 
     def check(self) -> None:
         """Make the folders that are missing, and try what every write needs.
 
-        Raises `StorageUnavailable` with one sentence that says what is wrong; it does not name the folder.
+        A folder that is full passes: what is in it can be read, and deleting makes room. Raises
+        `StorageUnavailable` with one sentence that says what is wrong; it does not name the folder.
         """
         try:
             (self._root / _SCRATCH).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             self._try_to_publish()
         except OSError as error:
-            reason = os.strerror(error.errno or errno.EIO)
-            raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
+            if error.errno not in _NO_ROOM or not self._root.is_dir():
+                reason = os.strerror(error.errno or errno.EIO)
+                raise StorageUnavailable(f"The media folder cannot be used: {reason}") from error
+        if (self._root / _SCRATCH).is_dir():
+            self._checked = _identity(self._root.stat())
 
     def _try_to_publish(self) -> None:
         with _opened_folder(self._root) as folder:
@@ -103,11 +116,15 @@ class FilesystemMediaStore(MediaStore):
             return self._open_folder(path)
 
     def _make_folder(self, path: Path) -> None:
-        for folder in (self._root, self._root / path.parent, self._root / path):
-            with suppress(FileExistsError):
-                folder.mkdir(mode=_FOLDER_MODE)
-                with _opened_folder(folder.parent) as parent:
-                    os.fsync(parent)
+        if self._checked is None:
+            self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        with self._opened_root() as root:
+            self._require_ours(root)
+            for folder in (path.parent, path):
+                with suppress(FileExistsError):
+                    os.mkdir(folder, _FOLDER_MODE, dir_fd=root)
+                    with _opened_folder(folder.parent, within=root) as parent:
+                        os.fsync(parent)
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[BinaryIO]:
@@ -130,6 +147,10 @@ class FilesystemMediaStore(MediaStore):
         finally:
             os.close(file)
 
+    async def local(self, key: str) -> BinaryIO:
+        """Return the file, open; see the port."""
+        return os.fdopen(self._open_file(key), "rb", buffering=0)
+
     def _open_file(self, key: str) -> int:
         path, name = self._split(key)
         with _translated():
@@ -145,14 +166,14 @@ class FilesystemMediaStore(MediaStore):
         folder = self._root / _SCRATCH
         with _translated():
             try:
-                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed below, whatever is unwritten
+                file = _scratch_file(folder)
             except FileNotFoundError:
-                folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-                file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+                self._make_folder(Path(_SCRATCH))
+                file = _scratch_file(folder)
         try:
             yield file
         finally:
-            with suppress(OSError):  # bytes that find no room at the end are not wanted any more
+            with suppress(StorageUnavailable):  # bytes that find no room at the end are not wanted any more
                 file.close()
 
     async def delete(self, keys: Collection[str]) -> Collection[str]:
@@ -168,14 +189,11 @@ class FilesystemMediaStore(MediaStore):
 
     def _delete(self, names_in: Mapping[Path, Sequence[str]]) -> Collection[str]:
         clear: set[str] = set()
-        with _reached():
-            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with _reached(), self._opened_root() as root:
+            self._require_ours(root)
             for path, names in names_in.items():
                 with suppress(OSError):  # what is wrong with one folder does not keep the files of others
                     clear.update(f"{path}/{name}" for name in _delete_from(root, path, names))
-        finally:
-            os.close(root)
         return clear
 
     async def keys(self, after: str = "") -> AsyncIterator[str]:
@@ -196,14 +214,21 @@ class FilesystemMediaStore(MediaStore):
 
     async def ping(self) -> None:
         """Write a few bytes where files in work are; see the port."""
-        with self.scratch() as file, _translated():
+        with self.scratch() as file, _translated(), self._opened_root() as root:
+            self._require_ours(root)
             os.write(file.fileno(), b"ready")
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.wrap_future(self._threads.submit(call))
 
     def _listed(self, folder: str, *, folders: bool = False) -> Sequence[str]:
-        with _reached(), os.scandir(self._root / folder) as entries:
+        with (
+            _reached(),
+            self._opened_root() as root,
+            _opened_folder(Path(folder), within=root) as listed,
+            os.scandir(listed) as entries,
+        ):
+            self._require_ours(root)
             return [
                 entry.name
                 for entry in entries
@@ -215,9 +240,44 @@ class FilesystemMediaStore(MediaStore):
             raise ValueError("not a key of the media store")
         return Path(match[1], match[2]), match[3]
 
+    @contextmanager
+    def _opened_root(self) -> Iterator[int]:
+        try:
+            root = os.open(self._root, _ROOT_FLAGS)
+        except FileNotFoundError as error:
+            if self._checked is not None:
+                raise StorageUnavailable(_NOT_THERE) from error
+            raise
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def _require_ours(self, root: int) -> None:
+        """Raise `StorageUnavailable` where this is not the folder of `check`, and holds no files of ours.
+
+        The same disk may be another one to the system when it is mounted again.
+        """
+        if self._checked in {None, _identity(os.fstat(root))}:
+            return
+        if not any(_KIND.fullmatch(name) for name in os.listdir(root) if name != _SCRATCH):
+            raise StorageUnavailable(_NOT_THERE)
+
     def _open_folder(self, path: Path) -> int:
-        with _opened_folder(self._root) as root:
-            return _open_below(root, path)
+        with self._opened_root() as root:
+            try:
+                return _open_below(root, path)
+            except FileNotFoundError:
+                self._require_ours(root)
+                raise
+
+
+class _ScratchFile(io.FileIO):
+    """A file whose writers, whoever they are, learn in our words that there is no room."""
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        with _translated():
+            return os.write(self.fileno(), chunk)
 
 
 class _Writer(MediaWriter):
@@ -286,12 +346,23 @@ class _Writer(MediaWriter):
         with suppress(OSError):
             if not keep:
                 os.unlink(self._name + _PART, dir_fd=self._folder)
-        os.close(self._file)
+        with suppress(OSError):  # NFS says only now that there was no room (close(2)), for what nobody wants
+            os.close(self._file)
         os.close(self._folder)
 
     def _require_usable(self) -> None:
         if not self._usable:
             raise StorageUnavailable("The file could not be written")
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _scratch_file(folder: Path) -> BinaryIO:
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as nameless:
+        file = _ScratchFile(os.dup(nameless.fileno()), "r+")
+    return cast("BinaryIO", io.BufferedRandom(file))
 
 
 def _create_part(folder: int, name: str) -> int:
@@ -365,8 +436,8 @@ def _open_regular(folder: int, name: str) -> int:
 
 
 @contextmanager
-def _opened_folder(path: Path) -> Iterator[int]:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _opened_folder(path: Path, *, within: int | None = None) -> Iterator[int]:
+    folder = os.open(path, _ROOT_FLAGS, dir_fd=within)
     try:
         yield folder
     finally:

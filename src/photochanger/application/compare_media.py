@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from photochanger.application.media_ownership import CheckMediaOwner
 from photochanger.application.ports.storage import MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code, Discrepancy
 from photochanger.domain.media import MediaId, MediaObject, MediaState, parse_media_key
@@ -27,15 +28,22 @@ class CompareMedia:
     Both come in the order of their keys, a page at a time, so that memory does not grow with their number.
     What is seen of one may be older than what is seen of the other. Therefore every difference is looked at
     again, in the order in which it could not be one: of a file the row first and then whether it is still
-    there, of a row the file first and then whether it still says `stored`.
+    there, of a row the file first and then whether it still says `stored`. And nothing is said of files that
+    are not this database's: the store's mark is looked for before anything else, and between what was seen of
+    a file and what is said of it. So a disk that goes away in the middle has lost nothing.
     """
 
-    def __init__(self, *, registry: MediaRegistry, store: MediaStore) -> None:
+    def __init__(self, *, registry: MediaRegistry, store: MediaStore, owner: CheckMediaOwner) -> None:
         self._registry = registry
         self._store = store
+        self._owner = owner
 
     async def __call__(self) -> AsyncIterator[Compared]:
-        """Yield what differs, page by page; also where nothing does, so that the caller may rest."""
+        """Yield what differs, page by page; also where nothing does, so that the caller may rest.
+
+        Raises `StorageUnavailable` where the store is not this database's, or is not there, from then on.
+        """
+        await self._owner.require()
         page: list[tuple[str | None, MediaObject | None]] = []
         async for pair in self._side_by_side():
             page.append(pair)
@@ -81,7 +89,10 @@ class CompareMedia:
             return []
         rows = await self._registry.find([_id_of(key) for key in keys])
         strays = [(key, code) for key in keys if (code := _judged(key, rows.get(_id_of(key)))) is not None]
-        return [Discrepancy(code=code, subject=key) for key, code in strays if await self._is_there(key)]
+        found = [Discrepancy(code=code, subject=key) for key, code in strays if await self._is_there(key)]
+        if found:
+            await self._owner.require()
+        return found
 
     async def _is_there(self, key: str) -> bool:
         """Say whether there is anything under the key, whole or partial."""
@@ -91,13 +102,19 @@ class CompareMedia:
         return False
 
     async def _missing(self, media: Sequence[MediaObject]) -> Sequence[Discrepancy]:
-        missing = [each.media_id for each in media if not await self._is_whole(each.key)]
-        rows = await self._registry.find(missing) if missing else {}
+        missing = await self._not_whole(media)
+        if missing:
+            await self._owner.require()
+            missing = await self._not_whole(missing)  # the disk may have come back just now
+        rows = await self._registry.find([each.media_id for each in missing]) if missing else {}
         return [
             Discrepancy(code=Code.ROW_WITHOUT_FILE, subject=row.key)
             for row in rows.values()
             if row.state is MediaState.STORED
         ]
+
+    async def _not_whole(self, media: Sequence[MediaObject]) -> Sequence[MediaObject]:
+        return [each for each in media if not await self._is_whole(each.key)]
 
     async def _is_whole(self, key: str) -> bool:
         try:

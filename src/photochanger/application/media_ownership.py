@@ -1,11 +1,14 @@
-"""Whose files these are: a media store and a database belong together.
+"""Whose these files are: a media store and a database belong together.
 
-A process with the right store but another database, such as a new one, would take every file for a stray one.
-So the store has a mark: a small file that holds the id of the installation, which the database has as well.
+A process with the right store but another database, such as a new one, would take every file for a stray
+one; with the right database but another store, such as the folder of a disk that is not mounted, every file
+for a lost one. So the store has a mark: a small file that holds the id of the installation, which the
+database has as well. And the database remembers that it has marked a store.
 """
 
 import asyncio
 from contextlib import suppress
+from enum import StrEnum
 from typing import Final
 
 from photochanger.application.ports.storage import Installation, MediaStore
@@ -20,48 +23,89 @@ _LOOKS: Final = 30
 
 _MARK_BYTES: Final = 64
 _ANOTHERS: Final = (
-    "The media store belongs to another database: start with that one, or, if this database is to delete the"
-    f" files that it does not know and keep its own there, delete the file {MARK_KEY} from the store first"
+    "The media store belongs to another database: start with that one, or name this one's folder or bucket."
+    " If this database is to delete the files that it does not know and keep its own there, run"
+    " photochanger adopt-media"
 )
+_LOST: Final = (
+    "The media store has lost its mark: is the right folder or bucket named, and its disk mounted? If the"
+    " files really are gone, run photochanger adopt-media: the results whose files are missing then end"
+)
+_NOT_MARKED: Final = "The media store could not be marked as this database's"
+
+
+class Owner(StrEnum):
+    """Whose a media store is, as seen from this database."""
+
+    NOBODY = "nobody"
+    THIS_DATABASE = "this_database"
+    ANOTHER_DATABASE = "another_database"
 
 
 class CheckMediaOwner:
-    """Makes sure, when a process starts, that the files are those that its database knows."""
+    """Makes sure that the files are those that the database knows."""
+
+    def __init__(self, *, installation: Installation, store: MediaStore) -> None:
+        self._installation = installation
+        self._mark = _Mark(store)
+
+    async def __call__(self) -> None:
+        """Return where the store is this installation's; an installation's first store becomes it.
+
+        Of several at once that find a store nobody's, one gets it. Raises `StorageUnavailable`, with what to
+        do, where the store belongs to another, or is nobody's although this installation has marked one.
+        """
+        if await self._installation.has_marked_media():
+            await self.require()
+            return
+        own_id = await self._installation.get_id()
+        _refuse_unless_own(await self._mark.read_or_write(own_id), own_id)
+        await self._installation.media_marked()
+
+    async def require(self) -> None:
+        """Return where the store has this installation's mark, and change nothing; else raise the same."""
+        _refuse_unless_own(await self._mark.read(), await self._installation.get_id())
+
+
+class AdoptMedia:
+    """Makes a store this installation's, whosever it was: an operator wants it so."""
 
     def __init__(self, *, installation: Installation, store: MediaStore) -> None:
         self._installation = installation
         self._store = store
+        self._mark = _Mark(store)
 
-    async def __call__(self) -> None:
-        """Return where the store is this installation's; where it was nobody's until now, it becomes it.
+    async def __call__(self) -> Owner:
+        """Mark the store, and return whose it was. Killed in the middle, it leaves nobody's, to be run again.
 
-        Of several at once that find it nobody's, one gets it. Raises `StorageUnavailable`, with what to do,
-        where it belongs to another.
+        Raises `StorageUnavailable` where the store cannot be marked.
         """
-        own_id = await self._installation.get_id()
-        if await self._owner(own_id) != own_id:
-            raise StorageUnavailable(_ANOTHERS)
-
-    async def _owner(self, candidate: str) -> str:
-        if (owner := await self._read_or_write(candidate)) is None:
-            # Nobody writes for so long: what is in the way was left by a process that was killed.
+        own_id, found = await self._installation.get_id(), await self._mark.read()
+        if found != own_id:
             await self._store.delete([MARK_KEY])
-            owner = await self._read_or_write(candidate)
-        if owner is None:
-            raise StorageUnavailable("The media store could not be marked as this database's")
-        return owner
+            if await self._mark.read_or_write(own_id) != own_id:
+                raise StorageUnavailable(_NOT_MARKED)
+        await self._installation.media_marked()
+        if found is None:
+            return Owner.NOBODY
+        return Owner.THIS_DATABASE if found == own_id else Owner.ANOTHER_DATABASE
 
-    async def _read_or_write(self, candidate: str) -> str | None:
-        """Return whose the store is now; None where somebody else's mark is begun and not done."""
-        for _ in range(_LOOKS):
-            if (owner := await self._read()) is not None:
-                return owner
-            if await self._write(candidate):
-                return candidate
-            await asyncio.sleep(_PAUSE_SEC)
-        return None
 
-    async def _read(self) -> str | None:
+def _refuse_unless_own(owner: str | None, own_id: str) -> None:
+    if owner is None:
+        raise StorageUnavailable(_LOST)
+    if owner != own_id:
+        raise StorageUnavailable(_ANOTHERS)
+
+
+class _Mark:
+    """The mark in a store: the id of the installation that it belongs to."""
+
+    def __init__(self, store: MediaStore) -> None:
+        self._store = store
+
+    async def read(self) -> str | None:
+        """Return whose the store is; None where it is nobody's."""
         content = b""
         try:
             async for chunk in self._store.read(MARK_KEY, 0, _MARK_BYTES):
@@ -69,6 +113,26 @@ class CheckMediaOwner:
         except FileNotFoundError:
             return None
         return content.decode(errors="replace").strip()
+
+    async def read_or_write(self, candidate: str) -> str:
+        """Return whose the store is now: the candidate's where it was nobody's, and nobody was quicker."""
+        if (owner := await self._settled(candidate)) is None:
+            # Nobody writes for so long: what is in the way was left by a process that was killed.
+            await self._store.delete([MARK_KEY])
+            owner = await self._settled(candidate)
+        if owner is None:
+            raise StorageUnavailable(_NOT_MARKED)
+        return owner
+
+    async def _settled(self, candidate: str) -> str | None:
+        """Return whose the store is now; None where somebody else's mark is begun and not done."""
+        for _ in range(_LOOKS):
+            if (owner := await self.read()) is not None:
+                return owner
+            if await self._write(candidate):
+                return candidate
+            await asyncio.sleep(_PAUSE_SEC)
+        return None
 
     async def _write(self, installation_id: str) -> bool:
         # Not found is what is being written where somebody else has taken it for that of a killed process.

@@ -18,7 +18,7 @@ from photochanger.application.ports.storage import (
     MediaStore,
     Verdict,
 )
-from photochanger.application.store_image import store_image
+from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
     DatabaseUnavailable,
@@ -187,18 +187,19 @@ class ProcessJob:
     ) -> JobResult:
         """Write the picture and its preview; they count only once the job is finalised with them."""
         result_id, preview_id = new_media_id(), new_media_id()
-        await self._registry.intend(
+        async with announced(
+            self._registry,
             [(result_id, MediaKind.RESULT), (preview_id, MediaKind.PREVIEW)],
             slot_id=job.slot_id,
             ttl=timedelta(seconds=max(0.0, deadline - self._clock.monotonic())) + ABANDONED_AFTER,
-        )
-        return JobResult(
-            image=await store_image(self._store, MediaKind.RESULT, result_id, finished.file, finished.info),
-            preview=await store_image(
-                self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
-            ),
-            source=source,
-        )
+        ):
+            image, preview = await stored_at_once(
+                store_image(self._store, MediaKind.RESULT, result_id, finished.file, finished.info),
+                store_image(
+                    self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
+                ),
+            )
+        return JobResult(image=image, preview=preview, source=source)
 
     async def _finalize(self, job: Job, verdict: Verdict, deadline: float) -> None:
         """Record the verdict, if need be again and again until the deadline; a lost job keeps its own end."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from photochanger.application.content import Content
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.images import PreparedImage
 from photochanger.application.ports.storage import MediaReading, MediaRegistry, MediaStore
@@ -131,9 +132,9 @@ class OpenLink:
             raise MediaExpired
         return link
 
-    def read(self, link: OpenedLink, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the image's bytes from `start` to `stop`; raises `FileNotFoundError` once it is gone."""
-        return self._store.read(link.media.key, start, stop)
+    def content(self, link: OpenedLink) -> Content:
+        """Return the image's bytes."""
+        return Content(self._store, link.media.key)
 
 
 def _link(media: MediaObject) -> OpenedLink | None:

@@ -11,7 +11,7 @@ from photochanger.application.ports.images import ImageEditor
 from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
 from photochanger.application.provider_links import link_path
 from photochanger.application.receive_image import ReceivedImage, receiving
-from photochanger.application.store_image import store_image
+from photochanger.application.store_image import announced, store_image
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.errors import InternalError, JobFinalized, JobNotFound
 from photochanger.domain.image import ImageRequirements
@@ -67,12 +67,12 @@ class RegisterMedia:
         """
         job = None if job_id is None else await self._unfinished(job_id)
         media_id = new_media_id()
-        async with self._images.prepare(received.contents(), ImageRequirements()) as prepared:
-            await self._registry.intend(
-                [(media_id, MediaKind.PROVIDER_LINK)],
-                slot_id=None if job is None else job.slot_id,
-                ttl=await self._time_to_live(job),
-            )
+        ttl = await self._time_to_live(job)
+        slot_id = None if job is None else job.slot_id
+        async with (
+            self._images.prepare(received.contents(), ImageRequirements()) as prepared,
+            announced(self._registry, [(media_id, MediaKind.PROVIDER_LINK)], slot_id=slot_id, ttl=ttl),
+        ):
             stored = await store_image(
                 self._store, MediaKind.PROVIDER_LINK, media_id, prepared.file, prepared.info
             )

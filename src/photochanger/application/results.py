@@ -1,9 +1,9 @@
 """Looking at jobs and opening their results."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from photochanger.application.content import Content
 from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore
 from photochanger.domain.errors import JobNotFound, ResultExpired, ResultNotFound
 from photochanger.domain.job import Job, ResultSource, parse_job_id
@@ -57,9 +57,9 @@ class OpenResult:
             raise ResultNotFound
         return opened(reading, kind)
 
-    def read(self, result: OpenedResult, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the file's bytes from `start` to `stop`; raises `FileNotFoundError` once it is gone."""
-        return self._store.read(media_key(result.kind, result.image.media_id), start, stop)
+    def content(self, result: OpenedResult) -> Content:
+        """Return the file's bytes."""
+        return Content(self._store, media_key(result.kind, result.image.media_id))
 
 
 def opened(reading: JobReading, kind: MediaKind = MediaKind.RESULT) -> OpenedResult:

@@ -14,7 +14,7 @@ from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
 from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code
-from photochanger.domain.errors import DatabaseUnavailable
+from photochanger.domain.errors import DatabaseUnavailable, StorageUnavailable
 from photochanger.domain.media import MediaId, MediaKind, parse_media_key
 from photochanger.domain.settings import CleanupSettings
 
@@ -43,7 +43,8 @@ class Swept:
     """What one sweep did. `undeleted_files` could not be deleted, and are tried again next time.
 
     `stray_files` were there without a row that expected them, and `lost_files` were not where they were
-    stored. `is_finished` is false where the turn went to somebody else in the middle.
+    stored. `is_finished` is false where the turn went to somebody else in the middle. `not_compared` says why
+    a comparison could not be made, or not to its end; the rest was done all the same.
     """
 
     ended_jobs: int = 0
@@ -55,6 +56,7 @@ class Swept:
     forgotten_jobs: int = 0
     forgotten_files: int = 0
     has_compared: bool = False
+    not_compared: StorageUnavailable | None = None
     is_finished: bool = False
 
 
@@ -170,7 +172,20 @@ class Sweep:
             yield
 
     async def _settle_differences(self, swept: Swept) -> AsyncIterator[None]:
-        """Take over files that no row expects, to be deleted next; write off those that are not there."""
+        """Take over files that no row expects, to be deleted next; write off those that are not there.
+
+        Where the store is not to be trusted, photos go on, and so must the deletion of what is known: it is
+        left for next time, and remembered.
+        """
+        try:
+            async for _ in self._settle_pages(swept):
+                yield
+        except StorageUnavailable as error:
+            swept.not_compared = error
+        else:
+            swept.has_compared = True
+
+    async def _settle_pages(self, swept: Swept) -> AsyncIterator[None]:
         async for compared in self._compare():
             missing = {Code.ROW_WITHOUT_FILE}
             strays = [each.subject for each in compared.discrepancies if each.code not in missing]
@@ -181,7 +196,6 @@ class Sweep:
             if lost:
                 swept.lost_files += len(await self._registry.lost([_parsed(key)[1] for key in lost]))
             yield
-        swept.has_compared = True
 
 
 class _Turn:

@@ -1,12 +1,13 @@
 """The administrators' template images: adding, looking at, and removing them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from photochanger.application.check_slot import bound_templates
+from photochanger.application.content import Content
 from photochanger.application.edit_slot import configuration_changes
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.images import ImageEditor
@@ -17,7 +18,7 @@ from photochanger.application.ports.storage import (
     TemplateRepository,
 )
 from photochanger.application.receive_image import ReceivedImage, receiving
-from photochanger.application.store_image import store_image
+from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.errors import (
     Problem,
@@ -67,15 +68,14 @@ class Templates:
         image_id, preview_id = new_media_id(), new_media_id()
         async with self._images.finish(received.contents()) as finished:
             info = await self._images.inspect(received.contents())
-            await self._registry.intend(
-                [(image_id, MediaKind.TEMPLATE), (preview_id, MediaKind.PREVIEW)],
-                slot_id=None,
-                ttl=STORED_WITHIN,
-            )
-            image = await store_image(self._store, MediaKind.TEMPLATE, image_id, received.contents(), info)
-            preview = await store_image(
-                self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
-            )
+            files = [(image_id, MediaKind.TEMPLATE), (preview_id, MediaKind.PREVIEW)]
+            async with announced(self._registry, files, slot_id=None, ttl=STORED_WITHIN):
+                image, preview = await stored_at_once(
+                    store_image(self._store, MediaKind.TEMPLATE, image_id, received.contents(), info),
+                    store_image(
+                        self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
+                    ),
+                )
         entry = AuditEntry(action=AuditAction.TEMPLATE_ADDED, actor=actor, subject=image_id)
         return await self._templates.add(image, preview=preview, name=name, entry=entry)
 
@@ -94,11 +94,9 @@ class Templates:
         """Return the slots that use the template."""
         return await self._templates.users(template.template_id)
 
-    def read(
-        self, image: StoredImage, kind: MediaKind, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """Yield the bytes of a template (`kind` TEMPLATE) or its preview, from `start` to `stop`."""
-        return self._store.read(media_key(kind, image.media_id), start, stop)
+    def content(self, image: StoredImage, kind: MediaKind) -> Content:
+        """Return the bytes of a template (`kind` TEMPLATE) or its preview."""
+        return Content(self._store, media_key(kind, image.media_id))
 
     async def remove(self, template_id: str, *, force: bool, actor: Actor) -> None:
         """Remove the template; with `force`, take it out of the slots that use it first.

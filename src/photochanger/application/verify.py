@@ -31,7 +31,10 @@ class Verify:
         self._compare = compare
 
     async def __call__(self, *, contents: bool = False) -> AsyncIterator[Compared]:
-        """Yield what is wrong, some at a time; with `contents`, also which files' bytes have changed."""
+        """Yield what is wrong, some at a time; with `contents`, also which files' bytes have changed.
+
+        Raises `StorageUnavailable` where the store is not this database's, or is not there.
+        """
         yield Compared(0, await self._housekeeping.discrepancies(limit=LIMIT))
         async for compared in self._compare():
             yield compared

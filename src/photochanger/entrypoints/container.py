@@ -51,7 +51,7 @@ from photochanger.application.edit_slot import EditSlot
 from photochanger.application.galleries import ShowGallery
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.login import LogIn
-from photochanger.application.media_ownership import CheckMediaOwner
+from photochanger.application.media_ownership import AdoptMedia, CheckMediaOwner
 from photochanger.application.ports import (
     AccessTokens,
     AccountRepository,
@@ -230,6 +230,7 @@ class Container(containers.DeclarativeContainer):
     )
     store: providers.Provider[MediaStore] = _port(MediaStore, media_store, tracing, metrics)
     check_media_owner = providers.Singleton(CheckMediaOwner, installation=installation, store=store)
+    adopt_media = providers.Singleton(AdoptMedia, installation=installation, store=store)
     images: providers.Provider[ImageEditor] = _port(
         ImageEditor,
         providers.Singleton(PillowImageEditor, scratch=media_folder.provided.scratch),
@@ -264,7 +265,7 @@ class Container(containers.DeclarativeContainer):
         ProviderLinks, registry=registry, store=store, base_url=public_base_url
     )
     open_link = providers.Singleton(OpenLink, registry=registry, store=store)
-    compare_media = providers.Singleton(CompareMedia, registry=registry, store=store)
+    compare_media = providers.Singleton(CompareMedia, registry=registry, store=store, owner=check_media_owner)
     sweep = providers.Singleton(
         Sweep,
         jobs=jobs,

@@ -34,12 +34,12 @@ def has_database(environment: Environment) -> bool:
 
 
 @asynccontextmanager
-async def opened(environment: Environment) -> AsyncIterator[Container]:
+async def opened(environment: Environment, *, whosever_media: bool = False) -> AsyncIterator[Container]:
     """Open what a process needs, and close it in the reverse order.
 
     Without a database URL, PostgreSQL is started in the data folder and migrated. A database that was given
     is not touched: where its schema is not the current one, `DatabaseUnavailable` says what to do. A media
-    store that belongs to another database is refused.
+    store that belongs to another database, or has lost its mark, is refused, unless `whosever_media` will do.
     """
     async with AsyncExitStack() as stack:
         environment.data_dir.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,8 @@ async def opened(environment: Environment) -> AsyncIterator[Container]:
         stack.push_async_callback(asyncio.to_thread, container.tracing().shutdown)
         await container.pool().open()
         stack.push_async_callback(container.pool().close)
-        await container.check_media_owner()()
+        if not whosever_media:
+            await container.check_media_owner()()
         await container.signals().start()
         stack.push_async_callback(container.signals().stop)
         stack.callback(container.configuration().close)

@@ -139,6 +139,8 @@ async def _sweep(container: Container, cleanup: CleanupSettings) -> int:
     container.metrics().swept(swept.deleted_files, strays=swept.stray_files, lost=swept.lost_files)
     if swept.stray_files or swept.lost_files:
         _LOGGER.warning("files and records differed", strays=swept.stray_files, lost=swept.lost_files)
+    if swept.not_compared:
+        _LOGGER.warning("files and records cannot be compared", error=str(swept.not_compared))
     if swept.undeleted_files:
         _LOGGER.warning("files could not be deleted", count=swept.undeleted_files)
     return swept.deleted_files.total() + swept.forgotten_jobs + swept.forgotten_files

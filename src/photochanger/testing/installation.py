@@ -30,3 +30,12 @@ class InstallationContract(AsyncContract):
         self, installation: Installation, another_installation: Installation
     ) -> None:
         assert await installation.get_id() != await another_installation.get_id()
+
+    async def test_it_remembers_that_media_were_marked_and_another_does_not(
+        self, installation: Installation, another_installation: Installation
+    ) -> None:
+        assert not await another_installation.has_marked_media()
+        for _ in range(2):
+            await another_installation.media_marked()
+            assert await another_installation.has_marked_media()
+        assert not await installation.has_marked_media()

@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
+from io import BytesIO
+from typing import BinaryIO
 
 import pytest
 
@@ -37,6 +40,11 @@ async def content_of(store: MediaStore, key: str) -> bytes:
 async def keys_of(store: MediaStore) -> list[str]:
     """Return all keys, as they come."""
     return [key async for key in store.keys()]  # noqa: SIM118 - not a mapping
+
+
+def _write_through(file: BinaryIO, content: bytes) -> None:
+    shutil.copyfileobj(BytesIO(content), file, 1024)
+    file.flush()
 
 
 class MediaStoreContract(AsyncContract):
@@ -228,6 +236,13 @@ class MediaStoreContract(AsyncContract):
         received += b"".join([chunk async for chunk in reading])
         assert received == content
 
+    async def test_what_is_stored_is_had_locally_whole_or_not_at_all(self, store: MediaStore) -> None:
+        key = a_key()
+        await put(store, key, b"abc")
+        file = await store.local(key)
+        with file or BytesIO(b"abc") as found:
+            assert found.read() == b"abc"
+
     async def test_a_reader_may_stop_early(self, store: MediaStore) -> None:
         key = a_key()
         await put(store, key, os.urandom(5 * _MIB))
@@ -343,6 +358,10 @@ class MediaStoreContract(AsyncContract):
         await store.ping()
         assert await keys_of(store) == []
 
+    async def test_scratch_says_when_there_is_no_room(self, full_store: MediaStore) -> None:
+        with full_store.scratch() as file, pytest.raises(StorageUnavailable):
+            _write_through(file, bytes(2 * _MIB))
+
     async def test_a_ping_fails_where_there_is_no_room(self, full_store: MediaStore) -> None:
         for size_bytes in (2**exponent for exponent in range(19, -1, -1)):
             with suppress(StorageUnavailable):
@@ -356,3 +375,38 @@ class MediaStoreContract(AsyncContract):
         await asyncio.gather(*(put(store, key, content) for key, content in contents.items()))
         for key, content in contents.items():
             assert await content_of(store, key) == content
+
+
+class LocalMediaStoreContract(MediaStoreContract):
+    """The same for stores that keep their files where a descriptor can be had of them."""
+
+    async def test_a_local_file_is_the_stored_file_with_a_descriptor(self, store: MediaStore) -> None:
+        key, content = a_key(), os.urandom(100_000)
+        await put(store, key, content)
+        file = await self._local(store, key)
+        with file:
+            assert os.fstat(file.fileno()).st_size == len(content)
+            assert os.pread(file.fileno(), 10, 5) == content[5:15]
+            assert file.read() == content
+
+    async def test_deleting_does_not_disturb_a_local_file(self, store: MediaStore) -> None:
+        key, content = a_key(), os.urandom(100_000)
+        await put(store, key, content)
+        with await self._local(store, key) as file:
+            await store.delete([key])
+            assert os.pread(file.fileno(), len(content), 0) == content
+
+    async def test_what_is_not_there_is_not_there_locally(self, store: MediaStore) -> None:
+        key = a_key()
+        await put(store, key, b"abc")
+        (await self._local(store, key)).close()
+        with pytest.raises(FileNotFoundError):
+            await store.local(a_key())
+        await store.delete([key])
+        with pytest.raises(FileNotFoundError):
+            await store.local(key)
+
+    async def _local(self, store: MediaStore, key: str) -> BinaryIO:
+        file = await store.local(key)
+        assert file is not None
+        return file

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -275,7 +276,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     return calls
 
 
-async def test_deleting_many_is_one_piece_of_work_and_durable_with_one_fsync_for_each_folder(
+async def test_deleting_many_is_durable_with_one_fsync_for_each_folder_and_off_the_loop(
     store: FilesystemMediaStore, calls: list[tuple[str, str, int]]
 ) -> None:
     apart = a_key(1)
@@ -283,14 +284,16 @@ async def test_deleting_many_is_one_piece_of_work_and_durable_with_one_fsync_for
         await put(store, key)
     calls.clear()
     assert set(await store.delete([*TOGETHER, apart])) == {*TOGETHER, apart}
-    done = [(call, path) for call, path, _ in calls]
-    assert done == [
-        *(("unlink", key) for key in TOGETHER),
-        ("fsync", f"{FOLDER}/"),
-        ("unlink", apart),
-        ("fsync", apart[:-32]),
-    ]
-    assert len({thread for *_, thread in calls} - {threading.get_ident()}) == 1
+    folders = {
+        folder: [call for call in calls if call[1].startswith(folder)] for folder in (FOLDER, apart[:-32])
+    }
+    together, alone = ([(call, path) for call, path, _ in done] for done in folders.values())
+    assert together == [*(("unlink", key) for key in TOGETHER), ("fsync", f"{FOLDER}/")]
+    assert alone == [("unlink", apart), ("fsync", apart[:-32])]
+    assert len(calls) == len(together) + len(alone)
+    for done in folders.values():
+        assert len({thread for *_, thread in done}) == 1
+    assert threading.get_ident() not in {thread for *_, thread in calls}
 
 
 async def test_what_somebody_else_has_deleted_is_made_durable_too(
@@ -462,6 +465,32 @@ def test_check_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
     assert caught.value.message == "The media folder cannot be used: Not a directory"
 
 
+CHECK = """
+import sys
+from pathlib import Path
+from photochanger.adapters.filesystem import FilesystemMediaStore
+
+FilesystemMediaStore(Path(sys.argv[1])).check()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="taking root's rights away needs setpriv")
+def test_check_notices_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    tmp_path.chmod(0o500)
+    without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*without_rights, sys.executable, "-c", CHECK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=ROOT,
+    )
+    tmp_path.chmod(0o700)
+    assert "StorageUnavailable: The media folder cannot be used: Permission denied" in done.stderr
+
+
 def test_check_notices_a_folder_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> NoReturn:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
@@ -470,3 +499,86 @@ def test_check_notices_a_folder_without_hard_links(root: Path, monkeypatch: pyte
     with pytest.raises(StorageUnavailable, match="Operation not permitted"):
         FilesystemMediaStore(root).check()
     assert files_below(root) == []
+
+
+def test_check_lets_a_full_folder_pass(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        FilesystemMediaStore(root).check()
+        assert files_below(root) == []
+        patch.setattr(Path, "mkdir", fail)
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            FilesystemMediaStore(root / "below").check()
+
+
+@pytest.fixture(
+    params=[
+        "renamed",
+        "an empty folder in its place",
+        "a disk of somebody else's in its place",
+        "a new store",
+    ]
+)
+def without_its_disk(request: pytest.FixtureRequest, root: Path) -> Callable[[], Callable[[], None]]:
+    """Take the root away when called, and bring it back when what that returned is called."""
+
+    def take_away() -> Callable[[], None]:
+        elsewhere = root.with_name("elsewhere")
+        root.rename(elsewhere)
+        if request.param != "renamed":
+            root.mkdir()
+        if "somebody" in request.param:
+            (root / "lost+found").mkdir()
+            (root / "README").write_text("mine")
+        if "new" in request.param:
+            FilesystemMediaStore(root).check()
+
+        def bring_back() -> None:
+            if root.exists():
+                shutil.rmtree(root)
+            elsewhere.rename(root)
+
+        return bring_back
+
+    return take_away
+
+
+async def test_while_the_disk_is_gone_nothing_counts_as_deleted_and_nothing_is_stored(
+    store: FilesystemMediaStore, root: Path, without_its_disk: Callable[[], Callable[[], None]]
+) -> None:
+    await put(store, a_key(1))
+    bring_back = without_its_disk()
+    before = sorted(root.rglob("*"))
+    for attempt in (
+        fetch(store, a_key(1)),
+        fetch(store, a_key(2)),
+        store.delete([a_key(1)]),
+        put(store, a_key(2)),
+        listed(store),
+        store.ping(),
+    ):
+        with pytest.raises(StorageUnavailable, match="is its disk mounted"):
+            await attempt
+    assert sorted(root.rglob("*")) == before
+    bring_back()
+    await store.ping()
+    assert await fetch(store, a_key(1)) == BYTES
+    await put(store, a_key(2))
+    await store.delete([a_key(1)])
+    assert await listed(store) == [a_key(2)]
+
+
+async def test_a_folder_that_somebody_has_tidied_up_is_used_on(
+    store: FilesystemMediaStore, root: Path
+) -> None:
+    await put(store, a_key(1))
+    (root / "scratch").rmdir()
+    await store.ping()
+    shutil.rmtree(root / "payload")
+    assert await is_absent(store, a_key(1))
+    await store.delete([a_key(1)])
+    await put(store, a_key(1))
+    assert await listed(store) == [a_key(1)]

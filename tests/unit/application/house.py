@@ -13,6 +13,7 @@ from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import CallProviders
 from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.media_ownership import MARK_KEY, CheckMediaOwner
 from photochanger.application.ports import (
     Clock,
     FinishedImage,
@@ -44,6 +45,16 @@ INFO = ImageInfo(image_type=ImageType.JPEG, width=30, height=20)
 SLOT = SlotId("slot-001")
 
 
+def an_owner_check(storage: MemoryStorage, store: MediaStore) -> CheckMediaOwner:
+    """Return what says whether the store's files are this storage's; called, it marks them."""
+    return CheckMediaOwner(installation=storage.installation, store=store)
+
+
+def a_comparison(storage: MemoryStorage, store: MediaStore) -> CompareMedia:
+    """Return the comparison of this storage's rows with the files of a store that is marked as its own."""
+    return CompareMedia(registry=storage.media, store=store, owner=an_owner_check(storage, store))
+
+
 def a_sweep(storage: MemoryStorage, clock: Clock, *, store: MediaStore | None = None) -> Sweep:
     """Return the sweep of this storage; its files may be elsewhere."""
     files = store or storage.files
@@ -52,7 +63,7 @@ def a_sweep(storage: MemoryStorage, clock: Clock, *, store: MediaStore | None = 
         registry=storage.media,
         store=files,
         housekeeping=storage.housekeeping,
-        compare=CompareMedia(registry=storage.media, store=files),
+        compare=a_comparison(storage, files),
         clock=clock,
     )
 
@@ -210,7 +221,8 @@ class House:
         return next((provider for provider in providers if provider.description.name == name), None)
 
     async def set_up(self, *, provider: str = "painter", operation: str = "paint", **terms: Any) -> Slot:
-        """Switch the first slot on, with these terms of its configuration."""
+        """Mark the files, and switch the first slot on, with these terms of its configuration."""
+        await an_owner_check(self.storage, self.storage.files)()
         slot = await self.storage.slots.get(SLOT)
         given: dict[str, Any] = {
             "call": ProviderCall(provider=provider, operation=operation),
@@ -244,8 +256,12 @@ class House:
 
     async def files(self) -> list[str]:
         """Return the kinds of the files that are there."""
+        return sorted([key.partition("/")[0] for key in await self.keys()])
+
+    async def keys(self) -> list[str]:
+        """Return the keys of the files that are there, but for the mark's."""
         keys = self.storage.files.keys()
-        return sorted([key.partition("/")[0] async for key in keys])
+        return [key async for key in keys if key != MARK_KEY]
 
     def living_rows(self) -> list[str]:
         """Return the kinds of the media rows whose files are not gone."""

@@ -1,12 +1,17 @@
 """What administrators do: slots, settings, templates, links, test runs, jobs."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from photochanger.application import templates
 from photochanger.application.edit_settings import SettingsEdit
 from photochanger.application.edit_slot import SlotEdit
+from photochanger.application.ports import MediaWriter
 from photochanger.domain.audit import AuditAction, Change
 from photochanger.domain.errors import (
     GalleryDisabled,
@@ -15,6 +20,7 @@ from photochanger.domain.errors import (
     JobNotFound,
     PayloadTooLarge,
     SlotNotFound,
+    StorageUnavailable,
     TemplateInUse,
     TemplateNotFound,
     UnsupportedMediaType,
@@ -202,9 +208,9 @@ class TestTemplates:
     async def test_a_template_is_kept_as_it_came_with_a_preview(self, office: Office) -> None:
         template = await office.template("Рамка «Зима»")
         assert (template.name, template.created_by) == ("Рамка «Зима»", "igor")
-        read = office.templates.read(template.image, MediaKind.TEMPLATE)
+        read = office.templates.content(template.image, MediaKind.TEMPLATE).read()
         assert b"".join([chunk async for chunk in read]) == PHOTO
-        read = office.templates.read(template.preview, MediaKind.PREVIEW)
+        read = office.templates.content(template.preview, MediaKind.PREVIEW).read()
         assert b"".join([chunk async for chunk in read]) == b"preview"
         entry = await office.last_entry()
         assert (entry.action, entry.subject) == (AuditAction.TEMPLATE_ADDED, template.template_id)
@@ -222,6 +228,34 @@ class TestTemplates:
         with pytest.raises(error):
             await office.template(content=content)
         assert await office.files() == []
+
+    async def test_what_is_stored_of_a_template_that_finds_no_room_goes_with_the_next_sweep(
+        self, office: Office
+    ) -> None:
+        office.storage.files.capacity_bytes = len(PHOTO + b"preview") - 1
+        with pytest.raises(StorageUnavailable):
+            await office.template()
+        assert await office.files() == ["template"]
+        await office.sweep()
+        assert (await office.files(), office.living_rows()) == ([], [])
+
+    async def test_a_template_that_is_not_stored_in_time_is_given_up(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create = office.storage.files.create
+
+        @asynccontextmanager
+        async def hang(key: str) -> AsyncIterator[MediaWriter]:
+            async with create(key) as writer:
+                await asyncio.Event().wait()
+                yield writer
+
+        monkeypatch.setattr(templates, "STORED_WITHIN", timedelta(milliseconds=50))
+        monkeypatch.setattr(office.storage.files, "create", hang)
+        with pytest.raises(StorageUnavailable, match="too long"):
+            await office.template()
+        await office.sweep()
+        assert office.living_rows() == []
 
     async def test_too_many_bytes_are_refused_as_they_come(self, office: Office) -> None:
         with office.templates.receiving() as received:
@@ -255,6 +289,15 @@ class TestTemplates:
 
 
 class TestRegisterMedia:
+    async def test_an_image_that_finds_no_room_leaves_nothing(self, office: Office) -> None:
+        with office.register_media.receiving(1_000_000) as received:
+            received.write(PHOTO)
+            office.storage.files.capacity_bytes = len(PHOTO) - 1
+            with pytest.raises(StorageUnavailable):
+                await office.register_media(received, job_id=None, actor=IGOR)
+        await office.sweep()
+        assert (await office.files(), office.living_rows()) == ([], [])
+
     async def _registered(self, office: Office, job_id: str | None = None) -> str:
         with office.register_media.receiving(1_000_000) as received:
             received.write(PHOTO)

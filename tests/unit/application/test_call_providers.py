@@ -49,7 +49,7 @@ async def done(house: House, *, time_left_sec: float = 48.0) -> Job:
 
 async def picture_of(house: House, job: Job) -> bytes:
     opened = await house.open_result(job.job_id)
-    return b"".join([chunk async for chunk in house.open_result.read(opened)])
+    return b"".join([chunk async for chunk in house.open_result.content(opened).read()])
 
 
 def outcome(job: Job) -> tuple[JobState, str | None, ResultSource | None, int]:

@@ -11,7 +11,7 @@ import pytest
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.memory import MemoryInstallation, MemoryMediaStore
 from photochanger.application import media_ownership
-from photochanger.application.media_ownership import MARK_KEY, CheckMediaOwner
+from photochanger.application.media_ownership import MARK_KEY, AdoptMedia, CheckMediaOwner, Owner
 from photochanger.application.ports import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import StoredFile, parse_media_key
@@ -62,18 +62,88 @@ async def test_a_store_of_anothers_is_refused_and_left_as_it_is(
     with pytest.raises(StorageUnavailable) as refused:
         await CheckMediaOwner(installation=installation, store=store)()
     assert "belongs to another database" in refused.value.message
-    assert MARK_KEY in refused.value.message
+    assert "photochanger adopt-media" in refused.value.message
     assert await fetch(store, MARK_KEY) == content
 
 
-async def test_what_the_refusal_advises_helps(store: MediaStore, installation: MemoryInstallation) -> None:
-    await CheckMediaOwner(installation=MemoryInstallation(), store=store)()
+async def test_a_store_that_lost_its_mark_is_refused_and_not_marked_again(
+    store: MediaStore, installation: MemoryInstallation
+) -> None:
     check = CheckMediaOwner(installation=installation, store=store)
-    with pytest.raises(StorageUnavailable):
-        await check()
+    await check()
     await store.delete([MARK_KEY])
+    with pytest.raises(StorageUnavailable) as refused:
+        await check()
+    for told in ("lost its mark", "mounted?", "photochanger adopt-media"):
+        assert told in refused.value.message
+    assert await listed(store) == []
+
+
+async def test_a_mark_that_was_not_remembered_is_remembered(
+    store: MediaStore, installation: MemoryInstallation
+) -> None:
+    await put(store, MARK_KEY, (await installation.get_id()).encode())
+    await CheckMediaOwner(installation=installation, store=store)()
+    assert await installation.has_marked_media()
+
+
+async def test_a_refused_store_is_not_remembered_as_marked(
+    store: MediaStore, installation: MemoryInstallation
+) -> None:
+    await put(store, MARK_KEY, b"0" * 32)
+    with pytest.raises(StorageUnavailable):
+        await CheckMediaOwner(installation=installation, store=store)()
+    assert not await installation.has_marked_media()
+
+
+async def test_requiring_the_mark_changes_nothing(
+    store: MediaStore, installation: MemoryInstallation
+) -> None:
+    check = CheckMediaOwner(installation=installation, store=store)
+    with pytest.raises(StorageUnavailable, match="lost its mark"):
+        await check.require()
+    assert (await listed(store), await installation.has_marked_media()) == ([], False)
+    await check()
+    await check.require()
+    with pytest.raises(StorageUnavailable, match="another database"):
+        await CheckMediaOwner(installation=MemoryInstallation(), store=store).require()
+
+
+async def test_what_the_refusals_advise_helps(store: MediaStore, installation: MemoryInstallation) -> None:
+    check = CheckMediaOwner(installation=installation, store=store)
+    adopt = AdoptMedia(installation=installation, store=store)
+    await put(store, a_key())
+    await CheckMediaOwner(installation=MemoryInstallation(), store=store)()
+    with pytest.raises(StorageUnavailable, match="photochanger adopt-media"):
+        await check()
+    assert await adopt() is Owner.ANOTHER_DATABASE
+    await check()
+    await store.delete([MARK_KEY])
+    with pytest.raises(StorageUnavailable, match="photochanger adopt-media"):
+        await check()
+    assert await adopt() is Owner.NOBODY
+    assert await adopt() is Owner.THIS_DATABASE
     await check()
     assert (await fetch(store, MARK_KEY)).decode() == await installation.get_id()
+    assert set(await listed(store)) == {a_key(), MARK_KEY}
+
+
+async def test_an_adoption_is_remembered(store: MediaStore, installation: MemoryInstallation) -> None:
+    await AdoptMedia(installation=installation, store=store)()
+    await store.delete([MARK_KEY])
+    with pytest.raises(StorageUnavailable, match="lost its mark"):
+        await CheckMediaOwner(installation=installation, store=store)()
+
+
+async def test_a_mark_that_cannot_be_replaced_is_told_and_not_remembered(
+    installation: MemoryInstallation,
+) -> None:
+    store = MemoryMediaStore()
+    store.put(MARK_KEY, b"0" * 32)
+    store.stuck.add(MARK_KEY)
+    with pytest.raises(StorageUnavailable, match="could not be marked"):
+        await AdoptMedia(installation=installation, store=store)()
+    assert not await installation.has_marked_media()
 
 
 async def test_an_editor_may_have_ended_the_line(store: MediaStore, installation: MemoryInstallation) -> None:
@@ -145,7 +215,7 @@ async def test_somebody_elses_mark_is_waited_for(installation: MemoryInstallatio
     await CheckMediaOwner(installation=installation, store=ours)()
     assert ours.begun == 3
     with pytest.raises(StorageUnavailable, match="another database"):
-        await CheckMediaOwner(installation=installation, store=_SlowStore("0" * 32))()
+        await CheckMediaOwner(installation=MemoryInstallation(), store=_SlowStore("0" * 32))()
 
 
 async def test_a_store_that_cannot_be_marked_is_refused(installation: MemoryInstallation) -> None:

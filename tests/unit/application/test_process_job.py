@@ -41,9 +41,11 @@ async def test_a_photo_comes_out_as_a_picture_with_a_preview(house: House) -> No
     assert job.state is JobState.COMPLETED
     assert job.attempts == 1
     result = await house.open_result(job.job_id)
-    assert b"".join([chunk async for chunk in house.open_result.read(result)]) == PHOTO + b", painted"
+    assert (
+        b"".join([chunk async for chunk in house.open_result.content(result).read()]) == PHOTO + b", painted"
+    )
     preview = await house.open_result(job.job_id, MediaKind.PREVIEW)
-    assert b"".join([chunk async for chunk in house.open_result.read(preview)]) == b"preview"
+    assert b"".join([chunk async for chunk in house.open_result.content(preview).read()]) == b"preview"
 
 
 async def test_the_provider_is_asked_with_all_parameters_and_the_deadline(house: House) -> None:
@@ -279,3 +281,16 @@ async def test_a_result_that_lost_against_the_deadline_is_swept_away(house: Hous
         await house.storage.media.condemn([media_id])
     await house.sweep()
     assert (await house.files(), house.living_rows()) == ([], [])
+
+
+async def test_what_is_stored_of_a_result_that_finds_no_room_goes_with_the_next_sweep(house: House) -> None:
+    submitted = await house.submit()
+    mark, picture = await house.storage.installation.get_id(), PHOTO + b", painted"
+    house.storage.files.capacity_bytes = len(mark) + len(PHOTO) + len(picture) + len(b"preview") - 1
+    await house.process_job(await house.claim())
+    job = (await house.state_of(submitted)).job
+    assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "storage_unavailable")
+    assert await house.files() == ["payload", "result"]
+    await house.sweep()
+    assert await house.files() == []
+    assert house.living_rows() == []

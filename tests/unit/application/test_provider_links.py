@@ -48,7 +48,7 @@ class Place:
         self.open_link = OpenLink(registry=self.storage.media, store=self.files)
 
     async def content(self, opened: OpenedLink) -> bytes:
-        return b"".join([chunk async for chunk in self.open_link.read(opened)])
+        return b"".join([chunk async for chunk in self.open_link.content(opened).read()])
 
     async def keys(self) -> list[str]:
         keys = self.files.keys()

@@ -1,13 +1,14 @@
 """Sweeping: what it ends, deletes, takes over and writes off; whose turn it is; how it is looked after."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import pytest
 
-from photochanger.adapters.memory import ManualClock, MemoryMediaStore
-from photochanger.application.compare_media import PAGE, CompareMedia
+from photochanger.adapters.memory import ManualClock
+from photochanger.application.compare_media import PAGE
+from photochanger.application.media_ownership import MARK_KEY
 from photochanger.application.ports import LastSweep
 from photochanger.application.sweep import BATCH, COMPARE_EVERY, TURN, Swept
 from photochanger.application.verify import Verify
@@ -16,7 +17,8 @@ from photochanger.domain.errors import ResultExpired, StorageUnavailable
 from photochanger.domain.job import JobState
 from photochanger.domain.media import MediaId, MediaKind, media_key
 from photochanger.testing.harness import A_SLOT, an_entry, new_id
-from tests.unit.application.house import PHOTO, SLOT, House, a_sweep
+from tests.unit.adapters.media_files import fetch, listed
+from tests.unit.application.house import PHOTO, SLOT, House, a_comparison
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +48,7 @@ async def verified(house: House, *, contents: bool = False) -> list[Discrepancy]
         registry=storage.media,
         store=storage.files,
         housekeeping=storage.housekeeping,
-        compare=CompareMedia(registry=storage.media, store=storage.files),
+        compare=a_comparison(storage, storage.files),
     )
     return [each async for page in verify(contents=contents) for each in page.discrepancies]
 
@@ -108,13 +110,13 @@ class TestWhatIsDue:
         for _ in range(3):
             await house.submit()
         clock.advance(timedelta(seconds=48))
-        stuck = await anext(house.storage.files.keys())
+        stuck = (await house.keys())[0]
         house.storage.files.stuck.add(stuck)
 
         done = await swept(house)
 
         assert (done.undeleted_files, done.deleted_files.total()) == (1, 2)
-        assert [key async for key in house.storage.files.keys()] == [stuck]  # noqa: SIM118 - not a mapping
+        assert await house.keys() == [stuck]
         assert (await house.sweep.last()).swept_ago is None
         house.storage.files.stuck.clear()
         clock.advance(timedelta(seconds=31))
@@ -195,8 +197,7 @@ class TestDifferences:
     async def test_a_lost_picture_ends_its_result(self, house: House) -> None:
         job_id = await completed(house)
         await swept(house)
-        keys = house.storage.files.keys()
-        lost = [key async for key in keys if key.startswith("result")]
+        lost = [key for key in await house.keys() if key.startswith("result")]
         await house.storage.files.delete(lost)
         assert await verified(house) == [Discrepancy(code=Code.ROW_WITHOUT_FILE, subject=lost[0])]
         done = await swept(house, compare=True)
@@ -214,7 +215,7 @@ class TestDifferences:
 
     async def test_changed_bytes_are_found_where_they_are_looked_for(self, house: House) -> None:
         await house.submit()
-        [key] = [key async for key in house.storage.files.keys()]  # noqa: SIM118 - not a mapping
+        [key] = await house.keys()
         await house.storage.files.delete([key])
         house.storage.files.put(key, PHOTO + b"!")
         assert await verified(house) == []
@@ -272,12 +273,12 @@ class TestWhileOthersWork:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, house: House, act: Callable[[], Awaitable[None]]) -> list[str]:
-    """Have something done when the first key was listed and the rows were read; return the keys listed."""
+    """Have something done when the first file was listed and the rows were read; return the keys listed."""
     keys, seen = house.storage.files.keys, list[str]()
 
     async def interrupted(after: str = "") -> AsyncIterator[str]:
         monkeypatch.setattr(house.storage.files, "keys", keys)
-        first = await anext(keys(after))
+        first = await anext(keys(max(after, MARK_KEY)))  # the mark comes before all files
         seen.append(first)
         yield first
         await act()
@@ -287,6 +288,123 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, house: House, act: Callable[[], A
 
     monkeypatch.setattr(house.storage.files, "keys", interrupted)
     return seen
+
+
+class TestWithoutTheMark:
+    """Files that may not be this database's: nothing is said of them, and all else is done."""
+
+    async def test_a_store_that_lost_its_mark_is_not_compared_and_the_rest_is_done(
+        self, house: House, clock: ManualClock
+    ) -> None:
+        key, job_id = stray(house), await completed(house)
+        await house.submit()
+        lost = [key for key in await house.keys() if key.startswith("preview")]
+        await house.storage.files.delete([MARK_KEY, *lost])
+        clock.advance(timedelta(seconds=48))
+
+        done = await swept(house)
+
+        assert done.not_compared is not None
+        assert "lost its mark" in done.not_compared.message
+        assert (done.has_compared, done.stray_files, done.lost_files) == (False, 0, 0)
+        assert (done.ended_jobs, done.deleted_files) == (1, {MediaKind.PAYLOAD: 2})
+        assert await house.sweep.last() == LastSweep(swept_ago=timedelta(0), compared_ago=None)
+        assert key in await house.keys()
+        await house.open_result(job_id)
+
+    async def test_it_is_compared_as_soon_as_the_mark_is_back(self, house: House) -> None:
+        stray(house)
+        await house.storage.files.delete([MARK_KEY])
+        assert (await swept(house)).not_compared
+        house.storage.files.put(MARK_KEY, (await house.storage.installation.get_id()).encode())
+        done = await swept(house)
+        assert (done.not_compared, done.has_compared, done.stray_files) == (None, True, 1)
+
+    async def test_another_databases_files_are_not_compared(self, house: House) -> None:
+        await completed(house)
+        await house.storage.files.delete([MARK_KEY])
+        house.storage.files.put(MARK_KEY, b"0" * 32)
+        with pytest.raises(StorageUnavailable, match="another database"):
+            await verified(house)
+
+    async def test_verifying_ends_with_the_reason_instead_of_discrepancies(self, house: House) -> None:
+        await completed(house)
+        await unmount(house)
+        with pytest.raises(StorageUnavailable, match="lost its mark"):
+            await verified(house)
+
+    async def test_a_disk_that_vanishes_in_the_middle_has_lost_nothing(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = await completed(house)
+        await swept(house)
+        on_disk: dict[str, bytes] = {}
+
+        async def vanish() -> None:
+            on_disk.update(await unmount(house))
+
+        interrupt(monkeypatch, house, vanish)
+        done = await swept(house, compare=True)
+
+        assert (done.not_compared is not None, done.lost_files, done.has_compared) == (True, 0, False)
+        assert house.living_rows() == ["preview", "result"]
+        mount(house, on_disk)
+        await house.open_result(job_id)
+        assert await verified(house) == []
+
+    async def test_a_disk_that_is_back_when_the_mark_is_looked_for_has_lost_nothing(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = await completed(house)
+        await swept(house)
+        on_disk: dict[str, bytes] = {}
+        read = house.storage.files.read
+
+        async def vanish() -> None:
+            on_disk.update(await unmount(house))
+
+        def come_back(key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+            if key == MARK_KEY and on_disk:
+                mount(house, on_disk)
+                on_disk.clear()
+            return read(key, start, stop)
+
+        interrupt(monkeypatch, house, vanish)
+        monkeypatch.setattr(house.storage.files, "read", come_back)
+        done = await swept(house, compare=True)
+
+        assert (done.not_compared, done.lost_files, done.has_compared) == (None, 0, True)
+        assert await house.keys() != [] == list(on_disk)
+        await house.open_result(job_id)
+
+    async def test_files_of_another_disk_in_the_middle_are_not_taken_over(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stray(house, MediaKind.PAYLOAD)
+        theirs = media_key(MediaKind.TEMPLATE, MediaId(new_id()))
+
+        async def change_disks() -> None:
+            await unmount(house)
+            mount(house, {MARK_KEY: b"0" * 32, theirs: b"theirs"})
+
+        interrupt(monkeypatch, house, change_disks)
+        done = await swept(house, compare=True)
+
+        assert (done.not_compared is not None, done.stray_files, done.lost_files) == (True, 0, 0)
+        assert (await house.keys(), house.living_rows()) == ([theirs], [])
+
+
+async def unmount(house: House) -> dict[str, bytes]:
+    """Take all files away, and return what they hold."""
+    files = house.storage.files
+    held = {key: await fetch(files, key) for key in await listed(files)}
+    await files.delete(held)
+    return held
+
+
+def mount(house: House, held: Mapping[str, bytes]) -> None:
+    for key, content in held.items():
+        house.storage.files.put(key, content)
 
 
 class TestTurns:
@@ -331,14 +449,10 @@ class TestTurns:
     ) -> None:
         await house.submit()
         clock.advance(timedelta(seconds=48))
-        sweep = a_sweep(house.storage, clock, store=_Down())
+        house.storage.files.is_down = True
         with pytest.raises(StorageUnavailable):
-            await sweep()
+            await house.sweep()
+        house.storage.files.is_down = False
         assert (await house.sweep.last()).swept_ago is None
         clock.advance(timedelta(seconds=31))
         assert (await swept(house)).deleted_files == {MediaKind.PAYLOAD: 1}
-
-
-class _Down(MemoryMediaStore):
-    async def delete(self, keys: Collection[str]) -> Collection[str]:
-        raise StorageUnavailable

@@ -4,8 +4,8 @@ Only clean files come here, so what Pillow parses is the picture and nothing els
 hold anything that was not drawn. At most two copies of an image exist at any moment.
 """
 
-from io import BytesIO
-from typing import BinaryIO, Final
+from io import BytesIO, RawIOBase
+from typing import BinaryIO, Final, cast
 
 from PIL import Image, ImageCms
 
@@ -85,7 +85,7 @@ def encode(
 def encode_preview(image: Image.Image, target: BinaryIO, *, max_side_px: int, quality: int) -> ImageInfo:
     """Write a small JPEG of `image` to the empty file `target`; may change `image`."""
     image = without_alpha(_shrunk(image, max_side_px))
-    image.save(target, "JPEG", quality=quality)
+    image.save(_sink(target), "JPEG", quality=quality)
     target.flush()
     target.seek(0)
     return _info(image, ImageType.JPEG)
@@ -98,6 +98,27 @@ def without_alpha(image: Image.Image) -> Image.Image:
     ground = Image.new("RGB", image.size, "white")
     ground.paste(image, mask=image)
     return ground
+
+
+class _Sink(RawIOBase):
+    """A file without a descriptor.
+
+    Where there is one, Pillow writes a JPEG past the file, and takes a write that fell short for a whole one
+    (`encode_to_file` in src/encode.c, 13.0): on a disk that becomes full the picture lacks its end.
+    """
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: bytes) -> int:  # type: ignore[override]
+        return self._target.write(chunk)
+
+
+def _sink(target: BinaryIO) -> BinaryIO:
+    return cast("BinaryIO", _Sink(target))
 
 
 def _shrunk(image: Image.Image, max_side_px: int) -> Image.Image:
@@ -162,7 +183,7 @@ def _save(
     target.truncate()
     match image_type:
         case ImageType.JPEG:
-            image.save(target, "JPEG", quality=quality, subsampling="4:4:4")
+            image.save(_sink(target), "JPEG", quality=quality, subsampling="4:4:4")
         case ImageType.PNG:
             image.save(target, "PNG")
         case ImageType.WEBP:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -146,4 +147,6 @@ async def _rows(
     connection: AsyncConnection[DictRow], statement: bytes, parameters: Mapping[str, object]
 ) -> Sequence[DictRow]:
     cursor = await connection.execute(statement, parameters)
-    return [] if cursor.description is None else await cursor.fetchall()
+    # `cursor.description` says the same, but makes a description of every column first
+    has_rows = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
+    return await cursor.fetchall() if has_rows else []

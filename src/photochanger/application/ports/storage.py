@@ -387,6 +387,14 @@ class Installation(Protocol):
         Records that are made independently have another id; a copy of the records has the same.
         """
 
+    @abstractmethod
+    async def has_marked_media(self) -> bool:
+        """Return whether `media_marked` was ever called for these records."""
+
+    @abstractmethod
+    async def media_marked(self) -> None:
+        """Remember for good that a media store was marked as theirs; may be called again."""
+
 
 class MediaWriter(Protocol):
     """A file being written. Until `commit` it is not there for anyone else."""
@@ -436,10 +444,21 @@ class MediaStore(Protocol):
         """
 
     @abstractmethod
+    async def local(self, key: str) -> BinaryIO | None:
+        """Return the stored file itself, open for reading, where it has a descriptor on this machine.
+
+        None where its bytes are elsewhere and have to be `read`; a store always does the one or always the
+        other. The caller closes it. Deleting the key meanwhile does not disturb the reader. Raises
+        `FileNotFoundError` where there is no such file; who answers None need not look.
+        """
+
+    @abstractmethod
     def scratch(self) -> AbstractContextManager[BinaryIO]:
         """Return an empty file without a name, for work in progress.
 
-        It vanishes with the context, or with the process, whatever ends it.
+        It vanishes with the context, or with the process, whatever ends it. Writing through it raises
+        `StorageUnavailable` where there is no room; what is buffered may be written as late as at the next
+        `flush` or `seek`.
         """
 
     @abstractmethod

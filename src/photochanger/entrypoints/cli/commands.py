@@ -234,8 +234,9 @@ ADMINISTRATION = {
     "stats": "Show how many photos came, how they ended, and how long they took.",
     "audit": "Show who did what, when and from where.",
     "account": "Look at the administrators' accounts, add and remove them, log them out.",
-    "cleanup": "Delete what has expired and forget what is long over, now.",
-    "verify": "Look whether database and media store agree.",
+    "cleanup": "End overdue jobs, delete what has expired, and forget what is long over.",
+    "verify": "Look whether database and media store agree with each other, and change nothing.",
+    "adopt-media": "Make the media store this database's, whosever it was.",
     "hash-password": "Print the argon2id hash of a password, for the credentials file.",
 }
 """The commands that work on the database, or for it, and what `photochanger --help` says of each."""

@@ -14,7 +14,7 @@ class CleanupView(Struct, kw_only=True):
 
     `stray_files` were in the media store without a row that expects them, and are deleted; `lost_files` are
     not where they were stored, and are written off. `forgotten_jobs` and `forgotten_files` are records whose
-    time was over long ago.
+    time was over long ago. `not_compared` says why files and rows could not be compared, if so.
     """
 
     dry_run: bool
@@ -26,6 +26,7 @@ class CleanupView(Struct, kw_only=True):
     lost_files: int
     forgotten_jobs: int
     forgotten_files: int
+    not_compared: str | None = None
 
     @classmethod
     def done(cls, swept: Swept) -> "CleanupView":
@@ -40,6 +41,7 @@ class CleanupView(Struct, kw_only=True):
             lost_files=swept.lost_files,
             forgotten_jobs=swept.forgotten_jobs,
             forgotten_files=swept.forgotten_files,
+            not_compared=None if swept.not_compared is None else swept.not_compared.message,
         )
 
     @classmethod
@@ -55,6 +57,15 @@ class CleanupView(Struct, kw_only=True):
             forgotten_jobs=due.forgotten.jobs,
             forgotten_files=due.forgotten.files,
         )
+
+
+class MediaAdoption(Struct, kw_only=True):
+    """That the media store is this database's now.
+
+    `previous_owner` says whose it was: `nobody`, `this_database` or `another_database`.
+    """
+
+    previous_owner: str
 
 
 class DiscrepancyView(Struct, kw_only=True):

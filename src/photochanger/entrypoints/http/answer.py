@@ -1,10 +1,12 @@
 """What a booth gets: the picture of its finished job, or the same as JSON."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import msgspec
 import structlog
+from litestar.types import Scope
 
 from photochanger.application.await_outcome import AwaitOutcome, error_of
 from photochanger.application.ports import JobReading, Submitted
@@ -17,16 +19,21 @@ from photochanger.entrypoints.documents.timestamps import rfc3339
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.intake import Inline
+from photochanger.entrypoints.http.intake import Inline, ended_at
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
+    Chunks,
     StreamedResponse,
     base64_length,
     from_first_chunk,
     in_base64,
+    stored_body,
 )
 
 JSON: Final = "application/json"
+
+FIRST_BYTES_SEC: Final = 0.1
+"""How long after the deadline a picture that was ready in time may take to begin; it stays on its link."""
 
 _SHOWN: Final[Mapping[Inline, MediaKind | None]] = {
     Inline.TRUE: MediaKind.RESULT,
@@ -56,9 +63,10 @@ class BoothAnswer:
         if error := error_of(reading.job):
             raise JobFailed.of(reading.job, error)
         try:
-            if as_json:
-                return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
-            return await self._picture(opened(reading), replayed=submitted.replayed)
+            async with ended_at(max(deadline, asyncio.get_running_loop().time()) + FIRST_BYTES_SEC):
+                if as_json:
+                    return await self._json(reading, replayed=submitted.replayed, shown=_SHOWN[inline])
+                return await self._picture(request.scope, opened(reading), replayed=submitted.replayed)
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
 
@@ -68,12 +76,13 @@ class BoothAnswer:
         except DeadlineExceeded as error:
             raise JobFailed(error, job_id, failure_reason=None) from error
 
-    async def _picture(self, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
+    async def _picture(self, scope: Scope, result: OpenedResult, *, replayed: bool) -> StreamedResponse:
         headers = self._headers(result, replayed=replayed) | {
             "Content-Type": result.image.info.image_type.value,
             "Content-Length": str(result.image.file.size_bytes),
         }
-        return StreamedResponse(headers, await from_first_chunk(self._open_result.read(result)))
+        content, size_bytes = self._open_result.content(result), result.image.file.size_bytes
+        return StreamedResponse(headers, await stored_body(scope, content, 0, size_bytes))
 
     async def _json(
         self, reading: JobReading, *, replayed: bool, shown: MediaKind | None
@@ -82,12 +91,13 @@ class BoothAnswer:
         document = msgspec.json.encode(PhotoOutcome.of(result, self._links, replayed=replayed))
         headers = self._headers(result, replayed=replayed) | {"Content-Type": JSON}
         if shown is None:
-            return StreamedResponse(headers | {"Content-Length": str(len(document))}, _just(document))
+            return StreamedResponse(headers | {"Content-Length": str(len(document))}, Chunks(_just(document)))
         inlined = opened(reading, shown)
         before, after = document.removesuffix(b"null}") + b'"', b'"}'
         length = len(before) + base64_length(inlined.image.file.size_bytes) + len(after)
-        chunks = await from_first_chunk(self._open_result.read(inlined))
-        return StreamedResponse(headers | {"Content-Length": str(length)}, in_base64(before, chunks, after))
+        chunks = await from_first_chunk(self._open_result.content(inlined).read())
+        body = Chunks(in_base64(before, chunks, after))
+        return StreamedResponse(headers | {"Content-Length": str(length)}, body)
 
     def _headers(self, result: OpenedResult, *, replayed: bool) -> dict[str, str]:
         job_id = result.job.job_id

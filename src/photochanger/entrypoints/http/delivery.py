@@ -1,11 +1,12 @@
 """Delivering a file as the request's conditions want it: whole, in part, or not again."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from litestar import HttpMethod
 from litestar.types import ASGIApp
 
+from photochanger.application.content import Content
 from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.image import ImageType
 from photochanger.entrypoints.http.conditions import (
@@ -18,19 +19,19 @@ from photochanger.entrypoints.http.conditions import (
 )
 from photochanger.entrypoints.http.errors import RangeNotSatisfiable, problem_response
 from photochanger.entrypoints.http.heads import AnyRequest, first_header
-from photochanger.entrypoints.http.streaming import StreamedResponse, from_first_chunk
+from photochanger.entrypoints.http.streaming import StreamedResponse, stored_body
 from photochanger.entrypoints.http.timestamps import http_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverable:
-    """An image to be delivered. `read` yields its bytes between two positions; `gone` is why it cannot."""
+    """An image to be delivered; `gone` is what its caller is told where its file is not there."""
 
     image_type: ImageType
     size_bytes: int
     validators: Validators
     headers: Mapping[str, str]
-    read: Callable[[int, int], AsyncIterator[bytes]]
+    content: Content
     gone: type[PhotoChangerError]
 
 
@@ -56,8 +57,8 @@ async def delivered(request: AnyRequest, file: Deliverable) -> ASGIApp:
     headers |= {"Content-Length": str(stop - start), "Content-Type": file.image_type.value}
     if request.method == HttpMethod.HEAD:
         return StreamedResponse(headers, status=status)
-    chunks = await from_first_chunk(file.read(start, stop), gone=file.gone)
-    return StreamedResponse(headers, chunks, status=status)
+    body = await stored_body(request.scope, file.content, start, stop, gone=file.gone)
+    return StreamedResponse(headers, body, status=status)
 
 
 def _not_modified(request: AnyRequest, validators: Validators) -> bool:

@@ -1,6 +1,5 @@
 """Temporary links: an image on a public address, for a provider that works on it."""
 
-from functools import partial
 from typing import Any, Final
 
 from litestar import HttpMethod, post, route
@@ -69,7 +68,7 @@ async def get_media(
             etag=f'"{opened.file.sha256}"', last_modified=opened.media.created_at.replace(microsecond=0)
         ),
         headers={"Cache-Control": "no-store"},
-        read=partial(open_link.read, opened),
+        content=open_link.content(opened),
         gone=MediaExpired,
     )
     return await delivered(request, file)

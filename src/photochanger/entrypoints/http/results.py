@@ -1,6 +1,5 @@
 """Public results: a finished picture and its preview, for whoever knows the job's id."""
 
-from functools import partial
 from typing import Annotated, Final, TypeAlias
 
 from litestar import HttpMethod, route
@@ -77,7 +76,7 @@ def _deliverable(open_result: OpenResult, opened: OpenedResult, *, attachment: b
             "Cache-Control": f"private, max-age={int(opened.time_left.total_seconds())}",
             "Content-Disposition": f'{disposition}; filename="{_file_name(opened)}"',
         },
-        read=partial(open_result.read, opened),
+        content=open_result.content(opened),
         gone=ResultExpired,
     )
 

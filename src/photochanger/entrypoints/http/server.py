@@ -6,9 +6,9 @@ Why uvicorn, and what was measured: docs/adr/0006-asgi-server.md and benchmarks/
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import uvicorn
 from uvicorn._types import ASGIReceiveEvent
@@ -17,6 +17,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from photochanger.domain.errors import Unavailable
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
 from photochanger.entrypoints.http.arrival import ARRIVED_AT
+from photochanger.entrypoints.http.sending import (
+    HAS_SENDFILE,
+    SendfileRefused,
+    Sending,
+    chunks_of,
+    part_of_file,
+)
+from photochanger.entrypoints.http.streaming import ZERO_COPY_SEND
+
+_Send: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
 
 BACKLOG = 2048
 GRACE_SEC = MAX_SYNC_RESPONSE_SEC + 5
@@ -35,6 +45,9 @@ class GuardedProtocol(HttpToolsProtocol):
     head_limit_bytes: ClassVar[int] = 64 * 1024
     write_timeout_sec: ClassVar[float] = 30.0
 
+    sends_files: ClassVar[bool] = True
+
+    _sending: Sending | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _in_head = False
@@ -48,6 +61,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm_head()
         self._disarm_write()
+        if self._sending is not None:
+            self._sending.stop()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -63,6 +78,72 @@ class GuardedProtocol(HttpToolsProtocol):
             # Not the loop's own time: that is as old as the loop's turn, and a deadline could come too early.
             self.cycle.scope.setdefault("state", {}).setdefault(ARRIVED_AT, time.monotonic())
             self.cycle.receive = _body_before_disconnect(self.cycle)  # type: ignore[method-assign]
+            if self._can_send_files:
+                self.cycle.scope["extensions"] = {ZERO_COPY_SEND: {}}
+            self.cycle.send = self._sender(self.cycle)  # type: ignore[method-assign, assignment]
+
+    @property
+    def _can_send_files(self) -> bool:
+        return self.sends_files and HAS_SENDFILE and self.scheme == "http"  # TLS has to see every byte
+
+    def _sender(self, cycle: RequestResponseCycle) -> _Send:
+        """Return the cycle's `send` with the sending of files, and with an end to what cannot be finished."""
+        inner = cycle.send
+
+        async def send(message: Any) -> None:
+            try:
+                if message["type"] == ZERO_COPY_SEND:
+                    if cycle.scope["method"] != "HEAD":
+                        await self._send_file(cycle, inner, message)
+                    message = {"type": "http.response.body", "more_body": message.get("more_body", False)}
+                await inner(message)
+            except Exception:
+                # Of the length that was announced the client can tell that it has not got all. And the server
+                # need not say again that the answer broke off.
+                if cycle.response_started:
+                    cycle.disconnected = True
+                    self.transport.close()
+                raise
+
+        return send
+
+    async def _send_file(self, cycle: RequestResponseCycle, inner: _Send, message: Mapping[str, Any]) -> None:
+        await self._all_written()
+        if cycle.disconnected or self.transport.is_closing():
+            cycle.disconnected = True
+            return
+        file, start, count = part_of_file(message)
+        if cycle.response_complete or count > cycle.expected_content_length:
+            raise RuntimeError("a file in the wrong place, or longer than Content-Length")
+        sending = Sending(self.transport.get_extra_info("socket").fileno(), file, start, count)
+        try:
+            cycle.disconnected = not await self._with_patience(sending)
+        except ConnectionError:  # the client has left, as the transport is about to notice too
+            cycle.disconnected = True
+            self.transport.abort()
+        except SendfileRefused:
+            for chunk in chunks_of(file, start, count):
+                await inner({"type": "http.response.body", "body": chunk, "more_body": True})
+        else:
+            cycle.expected_content_length -= count
+
+    async def _with_patience(self, sending: Sending) -> bool:
+        self._sending = sending
+        self._arm_write()
+        try:
+            return await sending.run()
+        finally:
+            self._sending = None
+            self._disarm_write()
+
+    async def _all_written(self) -> None:
+        """Wait until the transport has nothing left to write, or the client is gone."""
+        if self.transport.is_closing() or not self.transport.get_write_buffer_size():
+            return
+        self.transport.set_write_buffer_limits(high=0)  # have it tell when it is empty, not when it is low
+        await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits()
 
     def data_received(self, data: bytes) -> None:
         self._arriving_bytes = len(data)
@@ -76,6 +157,13 @@ class GuardedProtocol(HttpToolsProtocol):
                 return
         if self._head_timer is None and self._is_idle:
             self._head_timer = self.loop.call_later(self.head_timeout_sec, self._head_expired)
+
+    def send_400_response(self, msg: str) -> None:
+        # Behind a request that is being answered, the refusal would get into the midst of that answer.
+        if self.pipeline or not (self._is_idle or not self.cycle.response_started):
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -113,8 +201,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _write_expired(self) -> None:
         self._write_timer = None
-        if self.flow.write_paused or (self._is_idle and self.transport.get_write_buffer_size()):
+        if self._sending is not None and (left := self._patience_left(self._sending)) > 0:
+            self._write_timer = self.loop.call_later(left, self._write_expired)
+            return
+        is_unread = self._is_idle and self.transport.get_write_buffer_size()
+        if self._sending is not None or self.flow.write_paused or is_unread:
             self.transport.abort()  # close would wait until the client has read
+
+    def _patience_left(self, sending: Sending) -> float:
+        return sending.moved_at + self.write_timeout_sec - time.monotonic()
 
     def _disarm_head(self) -> None:
         if self._head_timer is not None:

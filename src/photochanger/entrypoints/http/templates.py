@@ -1,6 +1,5 @@
 """Template images: for administrators only, never on a public link."""
 
-from functools import partial
 from typing import Annotated, Any, Final
 
 from litestar import delete, get, post
@@ -145,6 +144,6 @@ def _deliverable(
             etag=f'"{image.file.sha256}"', last_modified=template.created_at.replace(microsecond=0)
         ),
         headers={"Cache-Control": "private, no-cache"},
-        read=partial(templates.read, image, kind),
+        content=templates.content(image, kind),
         gone=TemplateNotFound,
     )

@@ -116,7 +116,8 @@ async def _submitted(
         if upload is None:
             raise InvalidRequest("The form has no photo: send it as fileToUpload")
         decided = await trying.decide(admission, config, size_bytes=upload.size_bytes)
-        submitted = await submit_photo.submit(
-            upload, admission=decided, source=JobSource.TEST, trace_context=current_traceparent()
-        )
+        async with ended_at(decided.deadline):
+            submitted = await submit_photo.submit(
+                upload, admission=decided, source=JobSource.TEST, trace_context=current_traceparent()
+            )
     return decided, submitted

@@ -109,6 +109,9 @@ class Store(MediaStore):
         finally:
             self.log.append("reader closed")
 
+    async def local(self, key: str) -> BinaryIO | None:
+        return None
+
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         yield io.BytesIO()

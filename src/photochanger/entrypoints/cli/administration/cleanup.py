@@ -50,9 +50,8 @@ def cleanup(desk: Desk, dry_run: bool) -> None:
         return
     done = desk.run(_clean_up)
     desk.answer(done, _told(done, "There was nothing to do."))
-    if done.undeleted_files:
-        # Not as an error that is raised: with --json that would be a second document.
-        click.echo(f"photochanger: Files that could not be deleted: {done.undeleted_files}", err=True)
+    if undone := _undone(done):
+        click.echo(f"photochanger: {undone}", err=True)
         sys.exit(ExitCode.UNAVAILABLE)
 
 
@@ -93,6 +92,12 @@ async def _look(container: "Container") -> CleanupView:
 
 async def _history(container: "Container") -> timedelta:
     return (await container.settings().get()).cleanup.history
+
+
+def _undone(done: CleanupView) -> str | None:
+    if done.not_compared is not None:
+        return done.not_compared
+    return f"Files that could not be deleted: {done.undeleted_files}" if done.undeleted_files else None
 
 
 _WORDS: Final = {

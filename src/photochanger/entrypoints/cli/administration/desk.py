@@ -45,14 +45,15 @@ class Desk:
         self.environment = environment
         self._as_json = as_json
 
-    def run(self, work: Callable[[Opened], Awaitable[_T]]) -> _T:
+    def run(self, work: Callable[[Opened], Awaitable[_T]], *, whosever_media: bool = False) -> _T:
         """Open the installation, do `work`, and close it. Another process may use it at the same time.
 
-        Raises `ValidationFailed` where there is no installation: a mistyped folder is not made into one.
+        Raises `ValidationFailed` where there is no installation: a mistyped folder is not made into one; and
+        `StorageUnavailable` where the media are not its own, unless they may be `whosever_media`.
         """
-        return asyncio.run(self._opened(work))
+        return asyncio.run(self._opened(work, whosever_media=whosever_media))
 
-    async def _opened(self, work: Callable[[Opened], Awaitable[_T]]) -> _T:
+    async def _opened(self, work: Callable[[Opened], Awaitable[_T]], *, whosever_media: bool) -> _T:
         from photochanger.adapters.telemetry.logs import configure_logging  # noqa: PLC0415
         from photochanger.entrypoints.opening import has_database, opened  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ class Desk:
             message = f"there is no database in {self.environment.data_dir}: photochanger serve makes one"
             raise ValidationFailed([Problem(field="--data-dir", code="unknown", message=message)])
         silent = replace(self.environment, telemetry={})  # an exporter to the console would print among it
-        async with opened(silent) as container:
+        async with opened(silent, whosever_media=whosever_media) as container:
             links = ResultLinks(self.environment.public_base_url or "")
             return await work(Opened(container=container, actor=operator(), links=links))
 

@@ -1,0 +1,67 @@
+"""nginx as the yardstick: one worker with `sendfile`, and a configuration of its own."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from benchmarks.harness import SERVER_CORE, pinned, wait_for
+
+_CONFIGURATION = """
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    default_type image/jpeg;
+    sendfile on;
+    keepalive_requests 1000000000;
+    server {{ listen 127.0.0.1:{port}; root {folder}/files; }}
+}}
+"""
+"""As Debian ships it, but for the lines that keep it in its folder and its connections open."""
+
+
+def is_installed() -> bool:
+    """Say whether there is an nginx (Debian: the package of that name)."""
+    return _program() is not None
+
+
+def _program() -> str | None:
+    return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def nginx(folder: Path, port: int, files: Mapping[str, bytes]) -> Iterator[int]:
+    """Serve these files under their paths during the context; give the id of the one worker process."""
+    program = _program()
+    if program is None:
+        raise FileNotFoundError("nginx is not installed")
+    for path, content in files.items():
+        file = folder / "files" / path.removeprefix("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    configuration = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, user=user))
+    command = [*pinned(SERVER_CORE), program, "-p", str(folder), "-c", str(configuration)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}{next(iter(files))}")
+        [worker] = psutil.Process(process.pid).children()
+        yield worker.pid
+    finally:
+        process.terminate()
+        process.wait()
