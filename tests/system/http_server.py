@@ -95,6 +95,7 @@ class System:
             "sessions": self.storage.sessions,
             "throttle": self.storage.throttle,
             "housekeeping": self.storage.housekeeping,
+            "installation": self.storage.installation,
             "history": self.storage.history,
             "statistics": self.storage.statistics,
             "accounts": self.accounts,

@@ -54,6 +54,7 @@ class Stopped:
         swept: Swept | None = await self.container.sweep()(compare=True)
         assert swept is not None
         assert swept.is_finished
+        assert swept.not_compared is None
         return swept
 
 
@@ -77,6 +78,7 @@ async def stopped_in_memory(base_url: str) -> AsyncIterator[Stopped]:
     async def set_clock(at: datetime) -> None:
         clock.set_now(at)
 
+    await system.container.check_media_owner()()
     async with running(system) as port:
         yield Stopped(port=port, container=system.container, set_clock=set_clock)
 

@@ -28,6 +28,7 @@ NOTHING: Final[Mapping[str, Any]] = {
     "undeleted_files": 0,
     "stray_files": 0,
     "lost_files": 0,
+    "not_compared": None,
     "forgotten_jobs": 0,
     "forgotten_files": 0,
 }
