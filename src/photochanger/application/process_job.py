@@ -18,7 +18,7 @@ from photochanger.application.ports.storage import (
     MediaStore,
     Verdict,
 )
-from photochanger.application.store_image import announced, store_image
+from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
     DatabaseUnavailable,
@@ -193,15 +193,13 @@ class ProcessJob:
             slot_id=job.slot_id,
             ttl=timedelta(seconds=max(0.0, deadline - self._clock.monotonic())) + ABANDONED_AFTER,
         ):
-            return JobResult(
-                image=await store_image(
-                    self._store, MediaKind.RESULT, result_id, finished.file, finished.info
-                ),
-                preview=await store_image(
+            image, preview = await stored_at_once(
+                store_image(self._store, MediaKind.RESULT, result_id, finished.file, finished.info),
+                store_image(
                     self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
                 ),
-                source=source,
             )
+        return JobResult(image=image, preview=preview, source=source)
 
     async def _finalize(self, job: Job, verdict: Verdict, deadline: float) -> None:
         """Record the verdict, if need be again and again until the deadline; a lost job keeps its own end."""

@@ -1,10 +1,10 @@
 """Writing images of ours into the media store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from photochanger.application.ports.storage import MediaRegistry, MediaStore
 from photochanger.domain.errors import StorageUnavailable, Unavailable
@@ -39,6 +39,20 @@ async def announced(
         if isinstance(error, TimeoutError) and limit.expired():
             raise StorageUnavailable("The media store takes too long") from error
         raise
+
+
+async def stored_at_once(*storing: Coroutine[Any, Any, StoredImage]) -> Sequence[StoredImage]:
+    """Store several images at the same time; where one fails, the others are stopped and its error raised.
+
+    What takes its time is to wait for a disk or a service, which they do together.
+    """
+    tasks = [asyncio.ensure_future(each) for each in storing]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def store_image(

@@ -30,6 +30,9 @@ COMPARE_EVERY: Final = timedelta(hours=1)
 REST: Final = 1.0
 """How long a sweeper rests after each batch, as a multiple of the time that it took: photos come first."""
 
+REST_FROM_COMPARING: Final = 4.0
+"""The same for a page of a comparison, which computes for as long as it takes; a deletion mostly waits."""
+
 LONGEST_REST_SEC: Final = 1.0
 
 _HISTORY: Final = CleanupSettings().history
@@ -103,10 +106,10 @@ class Sweep:
         try:
             if compare is None:
                 compare = await self._is_time_to_compare()
-            for step in self._steps(swept, history, compare=compare):
+            for step, rest in self._steps(swept, history, compare=compare):
                 async for _ in step:
                     on_batch(swept)
-                    if not await turn.goes_on():
+                    if not await turn.goes_on(rest):
                         return swept
             swept.is_finished = True
         finally:
@@ -132,10 +135,20 @@ class Sweep:
         compared_ago = (await self._housekeeping.last_sweep()).compared_ago
         return compared_ago is None or compared_ago >= COMPARE_EVERY
 
-    def _steps(self, swept: Swept, history: timedelta, *, compare: bool) -> Sequence[AsyncIterator[None]]:
-        """Return what is to be done, one after the other, each of it in batches."""
-        steps = [self._end_jobs(swept), self._delete_files(swept), self._forget(swept, history)]
-        return [*steps, self._settle_differences(swept), self._delete_files(swept)] if compare else steps
+    def _steps(
+        self, swept: Swept, history: timedelta, *, compare: bool
+    ) -> Sequence[tuple[AsyncIterator[None], float]]:
+        """Return what is to be done, one after the other, in batches, each with the rest after a batch."""
+        steps = [
+            (self._end_jobs(swept), REST),
+            (self._delete_files(swept), REST),
+            (self._forget(swept, history), REST),
+        ]
+        comparing = [
+            (self._settle_differences(swept), REST_FROM_COMPARING),
+            (self._delete_files(swept), REST),
+        ]
+        return [*steps, *comparing] if compare else steps
 
     async def _end_jobs(self, swept: Swept) -> AsyncIterator[None]:
         while ended := await self._jobs.expire_overdue(limit=BATCH):
@@ -198,10 +211,10 @@ class _Turn:
         """Say whether it is this sweeper's turn now."""
         return await self._housekeeping.take_turn(self._holder, lease=TURN)
 
-    async def goes_on(self) -> bool:
-        """Rest after a batch, and say whether it is still this sweeper's turn."""
+    async def goes_on(self, rest: float) -> bool:
+        """Rest `rest` times as long as the batch took, and say whether it is still this sweeper's turn."""
         took = self._clock.monotonic() - self._batch_began_at
-        await asyncio.sleep(min(took * REST, LONGEST_REST_SEC))
+        await asyncio.sleep(min(took * rest, LONGEST_REST_SEC))
         now = self._batch_began_at = self._clock.monotonic()
         if now - self._taken_at < TURN.total_seconds() / 3:
             return True

@@ -18,7 +18,7 @@ from photochanger.application.ports.storage import (
     TemplateRepository,
 )
 from photochanger.application.receive_image import ReceivedImage, receiving
-from photochanger.application.store_image import announced, store_image
+from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.errors import (
     Problem,
@@ -70,11 +70,11 @@ class Templates:
             info = await self._images.inspect(received.contents())
             files = [(image_id, MediaKind.TEMPLATE), (preview_id, MediaKind.PREVIEW)]
             async with announced(self._registry, files, slot_id=None, ttl=STORED_WITHIN):
-                image = await store_image(
-                    self._store, MediaKind.TEMPLATE, image_id, received.contents(), info
-                )
-                preview = await store_image(
-                    self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
+                image, preview = await stored_at_once(
+                    store_image(self._store, MediaKind.TEMPLATE, image_id, received.contents(), info),
+                    store_image(
+                        self._store, MediaKind.PREVIEW, preview_id, finished.preview, finished.preview_info
+                    ),
                 )
         entry = AuditEntry(action=AuditAction.TEMPLATE_ADDED, actor=actor, subject=image_id)
         return await self._templates.add(image, preview=preview, name=name, entry=entry)

@@ -285,8 +285,8 @@ async def test_a_result_that_lost_against_the_deadline_is_swept_away(house: Hous
 
 async def test_what_is_stored_of_a_result_that_finds_no_room_goes_with_the_next_sweep(house: House) -> None:
     submitted = await house.submit()
-    picture = len(PHOTO + b", painted")
-    house.storage.files.capacity_bytes = len(PHOTO) + picture + len(b"preview") - 1
+    mark, picture = await house.storage.installation.get_id(), PHOTO + b", painted"
+    house.storage.files.capacity_bytes = len(mark) + len(PHOTO) + len(picture) + len(b"preview") - 1
     await house.process_job(await house.claim())
     job = (await house.state_of(submitted)).job
     assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "storage_unavailable")
