@@ -22,7 +22,7 @@ from tests.system.http_server import (
     picture,
     post,
 )
-from tests.system.test_http_results import SettableClock
+from tests.system.stopped_clock import SettableClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
