@@ -62,6 +62,11 @@ RUSSIAN_TITLES: Final[Mapping[str, str]] = {
 
 RUSSIAN_SENTENCES: Final[Mapping[str, str]] = {
     "The file is empty": "Файл пуст",
+    "There is no room in the media store": "В хранилище файлов нет места",
+    "There is no room for files in work": "Нет места для временных файлов",
+    "The media folder is not there: is its disk mounted?": "Папка с файлами недоступна: подключён ли диск?",
+    "The media store takes too long": "Хранилище файлов отвечает слишком долго",
+    "The file could not be written": "Файл не удалось записать",
     "The job was cancelled": "Задание отменено администратором",
     "The image has no pixels": "В изображении нет ни одного пикселя",
     "The image has {width} × {height} pixels; {limit} megapixels are allowed": (
