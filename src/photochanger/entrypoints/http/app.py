@@ -40,7 +40,6 @@ from photochanger.entrypoints.http.links import links_for
 from photochanger.entrypoints.http.media import get_media
 from photochanger.entrypoints.http.options import options_handlers
 from photochanger.entrypoints.http.results import get_preview, get_result
-from photochanger.entrypoints.http.short_way import ShortWay
 from photochanger.entrypoints.readiness import Readiness
 
 _ROUTES: Final = (
@@ -134,7 +133,7 @@ def _edge(app: Litestar, container: Providers) -> ASGIApp:
     clock, registry = container.clock(), container.metrics()
     registry.know_routes([route.path_format for route in app.routes])
     access = Access(
-        Guard(ShortWay(app.asgi_handler, container.open_result)),
+        Guard(app.asgi_handler),
         metrics=registry,
         tracer=container.tracing().tracer,
         clock=clock,

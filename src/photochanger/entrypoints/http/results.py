@@ -40,7 +40,8 @@ async def get_result(
     download: Download = False,
 ) -> ASGIApp:
     """Return the picture."""
-    return await result_answer(request, open_result, job_id, attachment=download)
+    opened = await open_result(job_id)
+    return await delivered(request, _deliverable(open_result, opened, attachment=download))
 
 
 @route(
@@ -59,20 +60,8 @@ async def get_preview(
     download: Download = False,
 ) -> ASGIApp:
     """Return the picture's preview: a JPEG of at most 512 pixels on its longer side."""
-    return await result_answer(request, open_result, job_id, MediaKind.PREVIEW, attachment=download)
-
-
-async def result_answer(
-    request: AnyRequest,
-    open_result: OpenResult,
-    job_id: str,
-    kind: MediaKind = MediaKind.RESULT,
-    *,
-    attachment: bool = False,
-) -> ASGIApp:
-    """Return the file of a result as an answer; raises what `OpenResult` does."""
-    opened = await open_result(job_id, kind)
-    return await delivered(request, _deliverable(open_result, opened, attachment=attachment))
+    opened = await open_result(job_id, MediaKind.PREVIEW)
+    return await delivered(request, _deliverable(open_result, opened, attachment=download))
 
 
 def _deliverable(open_result: OpenResult, opened: OpenedResult, *, attachment: bool) -> Deliverable:
