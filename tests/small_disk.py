@@ -96,28 +96,30 @@ def small_disk(folder: Path, *, size_bytes: int, files: int = 0) -> Iterator[Sma
     disk, seen = folder / "disk", folder / "mounted"
     disk.mkdir()
     seen.mkdir()
-    command = [*_a_namespace(), "sh", "-c", _HOLD, str(disk), str(seen), str(size_bytes), str(files)]
+    command = [*a_namespace(), "sh", "-c", _HOLD, str(disk), str(seen), str(size_bytes), str(files)]
     try:
         helper = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     except FileNotFoundError:
-        _cannot("the program unshare is missing (Debian: util-linux)")
+        cannot("the program unshare is missing (Debian: util-linux)")
     with helper:
         assert helper.stdin and helper.stdout and helper.stderr  # noqa: PT018 - for mypy
         if not helper.stdout.readline():
-            _cannot(f"no small disk can be mounted: {helper.stderr.read().decode().strip()}")
+            cannot(f"no small disk can be mounted: {helper.stderr.read().decode().strip()}")
         try:
             yield SmallDisk(helper, disk, seen)
         finally:
             helper.stdin.close()  # it ends, as it would if we were killed
 
 
-def _a_namespace() -> Sequence[str]:
+def a_namespace() -> Sequence[str]:
+    """Return how to run a command where its mounts are its own."""
     return ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
 
 
-def _cannot(reason: str) -> NoReturn:
+def cannot(reason: str) -> NoReturn:
+    """Skip the test that lacks something here; in CI a missing part fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -8,7 +8,7 @@ from typing import Final
 from photochanger.application.media_ownership import CheckMediaOwner
 from photochanger.application.ports.storage import MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code, Discrepancy
-from photochanger.domain.media import MediaId, MediaObject, MediaState, parse_media_key
+from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, parse_media_key
 
 PAGE: Final = 500
 """How many files and rows are compared at once."""
@@ -87,8 +87,9 @@ class CompareMedia:
     async def _strays(self, keys: Sequence[str]) -> Sequence[Discrepancy]:
         if not keys:
             return []
-        rows = await self._registry.find([_id_of(key) for key in keys])
-        strays = [(key, code) for key in keys if (code := _judged(key, rows.get(_id_of(key)))) is not None]
+        ids = {key: media_of(key)[1] for key in keys}
+        rows = await self._registry.find(list(ids.values()))
+        strays = [(key, code) for key in keys if (code := _judged(key, rows.get(ids[key]))) is not None]
         found = [Discrepancy(code=code, subject=key) for key, code in strays if await self._is_there(key)]
         if found:
             await self._owner.require()
@@ -132,8 +133,9 @@ def _judged(key: str, media: MediaObject | None) -> Code | None:
     return Code.FILE_AFTER_DELETION if media.state is MediaState.DELETED else None
 
 
-def _id_of(key: str) -> MediaId:
+def media_of(key: str) -> tuple[MediaKind, MediaId]:
+    """Return the kind and the id of the file with this key; raises `ValueError` for a key of another kind."""
     parsed = parse_media_key(key)
     if parsed is None:
         raise ValueError("not a key of media")
-    return parsed[1]
+    return parsed

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from photochanger.application.compare_media import CompareMedia
+from photochanger.application.compare_media import CompareMedia, media_of
 from photochanger.application.identifiers import new_sweeper_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
 from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code
 from photochanger.domain.errors import DatabaseUnavailable, StorageUnavailable
-from photochanger.domain.media import MediaId, MediaKind, parse_media_key
+from photochanger.domain.media import MediaKind
 from photochanger.domain.settings import CleanupSettings
 
 BATCH: Final = 100
@@ -191,10 +191,10 @@ class Sweep:
             strays = [each.subject for each in compared.discrepancies if each.code not in missing]
             lost = [each.subject for each in compared.discrepancies if each.code in missing]
             if strays:
-                files = [(media_id, kind) for kind, media_id in map(_parsed, strays)]
+                files = [(media_id, kind) for kind, media_id in map(media_of, strays)]
                 swept.stray_files += len(await self._registry.found(files))
             if lost:
-                swept.lost_files += len(await self._registry.lost([_parsed(key)[1] for key in lost]))
+                swept.lost_files += len(await self._registry.lost([media_of(key)[1] for key in lost]))
             yield
 
 
@@ -228,10 +228,3 @@ class _Turn:
             await self._housekeeping.end_turn(
                 self._holder, swept=is_complete, compared=swept.is_finished and swept.has_compared
             )
-
-
-def _parsed(key: str) -> tuple[MediaKind, MediaId]:
-    parsed = parse_media_key(key)
-    if parsed is None:
-        raise ValueError("not a key of media")
-    return parsed

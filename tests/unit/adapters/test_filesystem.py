@@ -17,6 +17,7 @@ import pytest
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import MediaKind
+from tests.small_disk import a_namespace, cannot
 from tests.unit.adapters.media_files import BYTES, a_key, fetch, is_absent, listed, put
 
 pytestmark = pytest.mark.anyio
@@ -194,10 +195,11 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting needs root")
 def test_a_full_disk_is_reported_and_heals(tmp_path: Path) -> None:
+    if not shutil.which("unshare"):
+        cannot("mounting needs unshare (Debian: util-linux)")
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", MOUNT_AND_RUN, str(tmp_path), sys.executable, FILL_A_SMALL_DISK],
+        [*a_namespace(), "sh", "-c", MOUNT_AND_RUN, str(tmp_path), sys.executable, FILL_A_SMALL_DISK],
         capture_output=True,
         text=True,
         timeout=30,
@@ -205,7 +207,7 @@ def test_a_full_disk_is_reported_and_heals(tmp_path: Path) -> None:
         cwd=ROOT,
     )
     if "mount:" in done.stderr:
-        pytest.skip("mounting is not allowed here")
+        cannot("mounting is not allowed here")
     assert done.stdout.split() == ["full", "healed", "600000"], done.stderr
 
 
@@ -474,8 +476,9 @@ FilesystemMediaStore(Path(sys.argv[1])).check()
 """
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="taking root's rights away needs setpriv")
 def test_check_notices_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    if not shutil.which("setpriv"):
+        cannot("taking root's rights away needs setpriv (Debian: util-linux)")
     (tmp_path / "scratch").mkdir()
     tmp_path.chmod(0o500)
     without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
