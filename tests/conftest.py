@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import LiteralString
 
@@ -16,7 +16,9 @@ from psycopg.sql import SQL, Identifier
 pytest.register_assert_rewrite("photochanger.testing")
 
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError  # noqa: E402
+from photochanger.adapters.object_store.bucket import Bucket  # noqa: E402
 from photochanger.adapters.postgres import migrate  # noqa: E402
+from tests.s3_gate import S3Gate  # noqa: E402
 from tests.s3_server import S3Server, s3_server_running  # noqa: E402
 
 
@@ -66,6 +68,19 @@ def s3_server() -> Iterator[S3Server]:
     """Return a local S3 service of this worker's, in which every test makes buckets of its own."""
     with s3_server_running() as server:
         yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> Bucket:
+    """An empty bucket, without the gate."""
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+async def gate(s3_server: S3Server) -> AsyncIterator[S3Gate]:
+    """A gate that lets everything through, unless a test says otherwise."""
+    async with S3Gate(s3_server.port).open() as gate:
+        yield gate
 
 
 class DatabaseFactory:

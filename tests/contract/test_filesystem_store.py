@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from photochanger.adapters.filesystem import FilesystemMediaStore
-from photochanger.testing.media_store import MediaStoreContract
+from photochanger.testing.media_store import LocalMediaStoreContract
 
 
-class TestFilesystemMediaStore(MediaStoreContract):
+class TestFilesystemMediaStore(LocalMediaStoreContract):
     """A real disk, on which everything is written; full where the suite asks for a full one."""
 
     @pytest.fixture

@@ -160,6 +160,12 @@ class TestMemoryMediaStore(MediaStoreContract):
     def full_store(self) -> MediaStore:
         return MemoryMediaStore(capacity_bytes=1_000_000)
 
+    @pytest.fixture
+    def unreachable_store(self) -> MediaStore:
+        store = MemoryMediaStore()
+        store.is_down = True
+        return store
+
 
 class TestSignalHub(SignalsContract):
     @pytest.fixture

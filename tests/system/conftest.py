@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.testing.fake_turbotext import FakeTurbotext
 from photochanger.testing.links import Links
+from tests.s3_gate import S3Gate
 from tests.system.http_server import System, running
 from tests.system.installation import Installation, as_url
 from tests.system.office import Office, opened_office
@@ -28,6 +30,16 @@ async def port(system: System) -> AsyncIterator[int]:
 def installation(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Installation]:
     """An installation of real processes on a PostgreSQL database of its own; none outlives the test."""
     installation = Installation(tmp_path / "данные 1", as_url(new_database()))
+    yield installation
+    installation.kill_all()
+
+
+@pytest.fixture
+def installation_in_a_bucket(
+    tmp_path: Path, new_database: Callable[[], str], bucket: Bucket, gate: S3Gate
+) -> Iterator[Installation]:
+    """Another, whose media are in a bucket behind the gate."""
+    installation = Installation(tmp_path / "data", as_url(new_database()), bucket=gate.before(bucket))
     yield installation
     installation.kill_all()
 

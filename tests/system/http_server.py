@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Any
 
+import pytest
 from dependency_injector import providers
 from litestar import Litestar
 from PIL import Image
@@ -34,6 +36,21 @@ from photochanger.testing.harness import an_entry
 
 PASSWORD = "booth-password-ü"
 SLOT = SlotId("slot-001")
+
+
+LOOPS = [
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+]
+"""Both event loops, as the parameters of a fixture `anyio_backend`; see `loop_of`."""
+
+
+def loop_of(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Return the loop that this run of a test is for, if it is there."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    if backend[1]["use_uvloop"]:
+        pytest.importorskip("uvloop")
+    return backend
 
 
 class System:
@@ -77,6 +94,7 @@ class System:
             "audit": self.storage.audit,
             "sessions": self.storage.sessions,
             "throttle": self.storage.throttle,
+            "housekeeping": self.storage.housekeeping,
             "history": self.storage.history,
             "statistics": self.storage.statistics,
             "accounts": self.accounts,

@@ -1,10 +1,13 @@
 """A PhotoChanger as it is installed: real processes on one database and one media store."""
 
 import asyncio
+import json
+import os
 import re
 import socket
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -113,9 +116,13 @@ class Installation:
         return processes
 
     def start_server(
-        self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        workers: int = 4,
+        variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> ServeProcess:
-        """Start `photochanger serve`, and wait for nothing."""
+        """Start `photochanger serve`, and wait for nothing; `prefix` goes before the command."""
         number, port = len(self.processes), free_port()
         public = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
         process = ServeProcess(
@@ -124,19 +131,35 @@ class Installation:
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
             variables={**self._variables, **public, **(variables or {})},
+            prefix=prefix,
         )
         self.processes.append(process)
         return process
 
-    def worker(self, *, workers: int = 4) -> Process:
-        """Start `photochanger worker`."""
+    def worker(
+        self, *, workers: int = 4, variables: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> Process:
+        """Start `photochanger worker`; `prefix` goes before the command."""
         process = Process(
             ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
             log_path=self.folder / f"process-{len(self.processes)}.log",
-            variables=self._variables,
+            variables={**self._variables, **(variables or {})},
+            prefix=prefix,
         )
         self.processes.append(process)
         return process
+
+    async def command(self, *arguments: str) -> tuple[int, Any]:
+        """Run a command that prints JSON, and return its exit status and what it printed."""
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "photochanger", *arguments, "--json", "--data-dir", str(self.folder)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **self._variables},
+        )
+        printed, _ = await running.communicate()
+        assert running.returncode is not None
+        return running.returncode, json.loads(printed) if printed else None
 
     def kill_all(self) -> None:
         """Leave no process behind."""

@@ -22,11 +22,13 @@ from photochanger.domain.media import MediaKind, StoredFile, media_key
 from photochanger.entrypoints.http.server import GuardedProtocol
 from photochanger.testing.media_store import put
 from tests.system.http_server import (
+    LOOPS,
     Answer,
     Connection,
     System,
     exchange,
     get,
+    loop_of,
     photo_form,
     picture,
     post,
@@ -51,18 +53,10 @@ class ProtocolWithoutFiles(GuardedProtocol):
     sends_files: ClassVar[bool] = False
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    ]
-)
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """`serve` runs on uvloop, where there is one; the transports of the two differ."""
-    backend: tuple[str, dict[str, Any]] = request.param
-    if backend[1]["use_uvloop"]:
-        pytest.importorskip("uvloop")
-    return backend
+    return loop_of(request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +70,7 @@ class Place:
     file: Path
 
     async def remove(self) -> None:
-        await self.system.store.delete(self.key)
+        await self.system.store.delete([self.key])
 
     def reader(self) -> socket.socket:
         """Connect as a client that takes in little by itself."""
@@ -99,7 +93,7 @@ async def opened_place(
         job = system.storage.records.jobs[JobId(answer["x-job-id"])]
         assert job.result is not None
         key = media_key(MediaKind.RESULT, job.result.image.media_id)
-        await system.store.delete(key)
+        await system.store.delete([key])
         stored = await put(system.store, key, CONTENT)
         assert stored == StoredFile(size_bytes=SIZE_BYTES, sha256=hashlib.sha256(CONTENT).hexdigest())
         image = replace(job.result.image, file=stored)

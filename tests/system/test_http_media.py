@@ -15,7 +15,7 @@ from photochanger.application.provider_links import Link
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.media import MediaKind, media_key
 from tests.system.http_server import SLOT, System, exchange, get, photo_form, picture, post
-from tests.system.test_http_results import SettableClock
+from tests.system.stopped_clock import SettableClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 

@@ -24,7 +24,8 @@ from tests.system.http_server import (
     with_document,
 )
 from tests.system.scene import PHOTO, Asking, Scene, code_of, file_part, reads, set_scene
-from tests.system.test_http_results import SettableClock, let_pass
+from tests.system.stopped_clock import SettableClock
+from tests.system.test_http_results import let_pass
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from dependency_injector import providers
@@ -27,21 +27,11 @@ from tests.system.http_server import (
     post,
     running,
 )
+from tests.system.stopped_clock import SettableClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
 PHOTO = picture(side=900)
-
-
-class SettableClock(ManualClock):
-    """The event loop's time, on a wall clock that tests may set."""
-
-    def __init__(self) -> None:
-        super().__init__(datetime.fromisoformat("2026-01-14T12:00:00.654321+00:00"))
-        self._real = System().the_clock
-
-    def monotonic(self) -> float:
-        return self._real.monotonic()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from photochanger.domain.errors import Unavailable
 from photochanger.entrypoints.http.server import EmbeddedServer, GuardedProtocol, listen, make_server
 from photochanger.entrypoints.http.streaming import ZERO_COPY_SEND
+from tests.system.http_server import LOOPS, loop_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -29,18 +30,10 @@ SMALL_BYTES = 60_000
 """Less than what a transport buffers before it says that it is full."""
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    ]
-)
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """`serve` runs on uvloop, where there is one; the transports of the two differ."""
-    backend: tuple[str, dict[str, Any]] = request.param
-    if backend[1]["use_uvloop"]:
-        pytest.importorskip("uvloop")
-    return backend
+    return loop_of(request)
 
 
 class ImpatientProtocol(GuardedProtocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from photochanger.testing.harness import an_entry
 from photochanger.testing.photos import plain_jpeg
 from tests.s3_gate import Answer, S3Gate, StallAnswer
 from tests.s3_server import PREFIX, SECRET, S3Server
-from tests.system.installation import SLOT, Installation, as_url, eventually, fetched, states
+from tests.system.installation import SLOT, Installation, eventually, fetched, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -26,23 +26,8 @@ MARK = f"{PREFIX}/{MARK_KEY}"
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server) -> Bucket:
-    return s3_server.new_bucket()
-
-
-@pytest.fixture
-async def gate(s3_server: S3Server) -> AsyncIterator[S3Gate]:
-    async with S3Gate(s3_server.port).open() as gate:
-        yield gate
-
-
-@pytest.fixture
-def installation(
-    tmp_path: Path, new_database: Callable[[], str], bucket: Bucket, gate: S3Gate
-) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "data", as_url(new_database()), bucket=gate.before(bucket))
-    yield installation
-    installation.kill_all()
+def installation(installation_in_a_bucket: Installation) -> Installation:
+    return installation_in_a_bucket
 
 
 @pytest.fixture

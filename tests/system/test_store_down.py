@@ -2,23 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.domain.job import JobState
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.testing.photos import plain_jpeg
 from tests.s3_gate import Answer as S3Answer
 from tests.s3_gate import Asked, CutRequest, Fault, Hang, S3Gate
-from tests.s3_server import SECRET, S3Server
+from tests.s3_server import SECRET
 from tests.system.administration import ask, port_of, read, token_of
 from tests.system.http_server import Answer, exchange, form, part, post
-from tests.system.installation import PASSWORD, SLOT, Installation, as_url, eventually, states
+from tests.system.installation import PASSWORD, SLOT, Installation, eventually, states
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
@@ -30,23 +28,8 @@ PHOTO: Final = plain_jpeg()
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server) -> Bucket:
-    return s3_server.new_bucket()
-
-
-@pytest.fixture
-async def gate(s3_server: S3Server) -> AsyncIterator[S3Gate]:
-    async with S3Gate(s3_server.port).open() as gate:
-        yield gate
-
-
-@pytest.fixture
-def installation(
-    tmp_path: Path, new_database: Callable[[], str], bucket: Bucket, gate: S3Gate
-) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "data", as_url(new_database()), bucket=gate.before(bucket))
-    yield installation
-    installation.kill_all()
+def installation(installation_in_a_bucket: Installation) -> Installation:
+    return installation_in_a_bucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ from photochanger.domain.media import StoredFile
 
 CHUNK_BYTES: Final = 256 * 1024
 
+_DELETERS: Final = 4
+"""So many folders are emptied at once. Every one of them waits for the disk, and next to no time is spent
+otherwise; threads of their own, so that no photo waits until a deletion is done."""
+
 _PART: Final = ".part"
 _SCRATCH: Final = "scratch"
 _FILE_MODE: Final = 0o600
@@ -57,6 +61,7 @@ class FilesystemMediaStore(MediaStore):
         self._root = root
         self._checked: tuple[int, int] | None = None
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
+        self._deleters = ThreadPoolExecutor(max_workers=_DELETERS, thread_name_prefix="media-deletion")
 
     def check(self) -> None:
         """Make the folders that are missing, and try what every write needs.
@@ -177,7 +182,10 @@ class FilesystemMediaStore(MediaStore):
         for key in keys:
             path, name = self._split(key)
             names_in[path].append(name)
-        return await self._in_thread(partial(self._delete, names_in))
+        folders = list(names_in.items())
+        shares = [dict(folders[first::_DELETERS]) for first in range(max(1, min(_DELETERS, len(folders))))]
+        deletions = [asyncio.wrap_future(self._deleters.submit(self._delete, share)) for share in shares]
+        return set[str]().union(*await asyncio.gather(*deletions))
 
     def _delete(self, names_in: Mapping[Path, Sequence[str]]) -> Collection[str]:
         clear: set[str] = set()

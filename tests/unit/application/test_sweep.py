@@ -1,12 +1,12 @@
 """Sweeping: what it ends, deletes, takes over and writes off; whose turn it is; how it is looked after."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import pytest
 
-from photochanger.adapters.memory import ManualClock, MemoryMediaStore
+from photochanger.adapters.memory import ManualClock
 from photochanger.application.compare_media import PAGE
 from photochanger.application.media_ownership import MARK_KEY
 from photochanger.application.ports import LastSweep
@@ -18,7 +18,7 @@ from photochanger.domain.job import JobState
 from photochanger.domain.media import MediaId, MediaKind, media_key
 from photochanger.testing.harness import A_SLOT, an_entry, new_id
 from tests.unit.adapters.media_files import fetch, listed
-from tests.unit.application.house import PHOTO, SLOT, House, a_comparison, a_sweep
+from tests.unit.application.house import PHOTO, SLOT, House, a_comparison
 
 pytestmark = pytest.mark.anyio
 
@@ -449,14 +449,10 @@ class TestTurns:
     ) -> None:
         await house.submit()
         clock.advance(timedelta(seconds=48))
-        sweep = a_sweep(house.storage, clock, store=_Down())
+        house.storage.files.is_down = True
         with pytest.raises(StorageUnavailable):
-            await sweep()
+            await house.sweep()
+        house.storage.files.is_down = False
         assert (await house.sweep.last()).swept_ago is None
         clock.advance(timedelta(seconds=31))
         assert (await swept(house)).deleted_files == {MediaKind.PAYLOAD: 1}
-
-
-class _Down(MemoryMediaStore):
-    async def delete(self, keys: Collection[str]) -> Collection[str]:
-        raise StorageUnavailable

@@ -16,18 +16,21 @@ _CHUNK_BYTES: Final = 256 * 1024
 class MemoryMediaStore(MediaStore):
     """Files as bytes objects under their keys; `capacity_bytes` bounds what all of them hold together.
 
-    The keys in `stuck` are those that a deletion fails for, as it may on a disk.
+    The keys in `stuck` are those that a deletion fails for, as it may on a disk. While the store `is_down`,
+    whatever is asked of it fails.
     """
 
     def __init__(self, *, capacity_bytes: int | None = None) -> None:
         self.capacity_bytes = capacity_bytes
         self.stuck: set[str] = set()
+        self.is_down = False
         self._files: dict[str, bytes] = {}
         self._writers: list[_MemoryWriter] = []
 
     @asynccontextmanager
     async def create(self, key: str) -> AsyncIterator[MediaWriter]:
         """Return a writer for a new file."""
+        self._require_up()
         writer = _MemoryWriter(self, key)
         self._writers.append(writer)
         try:
@@ -48,8 +51,9 @@ class MemoryMediaStore(MediaStore):
         for position in range(0, len(content), _CHUNK_BYTES):
             yield content[position : position + _CHUNK_BYTES]
 
-    async def local(self, _key: str) -> None:
-        """Return None: there are no descriptors in memory."""
+    async def local(self, key: str) -> None:
+        """Return None for what is there: there are no descriptors in memory."""
+        self._bytes_of(key)
 
     @contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
@@ -59,6 +63,7 @@ class MemoryMediaStore(MediaStore):
 
     async def delete(self, keys: Collection[str]) -> Collection[str]:
         """Delete the files; return the keys that are clear."""
+        self._require_up()
         clear = set(keys) - self.stuck
         for key in clear:
             self._files.pop(key, None)
@@ -66,6 +71,7 @@ class MemoryMediaStore(MediaStore):
 
     async def keys(self, after: str = "") -> AsyncIterator[str]:
         """Yield the key of every file, whole or partial, that comes after `after`, in ascending order."""
+        self._require_up()
         for key in sorted({*self._files, *(writer.key for writer in self._writers)}):
             if key > after:
                 yield key
@@ -76,17 +82,24 @@ class MemoryMediaStore(MediaStore):
 
     def make_room_for(self, size_bytes: int) -> None:
         """Raise `StorageUnavailable` where `size_bytes` more would be too many."""
+        self._require_up()
         used = sum(map(len, self._files.values())) + sum(writer.size_bytes for writer in self._writers)
         if self.capacity_bytes is not None and used + size_bytes > self.capacity_bytes:
             raise StorageUnavailable
 
     def put(self, key: str, content: bytes) -> None:
         """Make a file visible. Raises `FileExistsError` where the key has one."""
+        self._require_up()
         if key in self._files:
             raise FileExistsError(key)
         self._files[key] = content
 
+    def _require_up(self) -> None:
+        if self.is_down:
+            raise StorageUnavailable
+
     def _bytes_of(self, key: str) -> bytes:
+        self._require_up()
         try:
             return self._files[key]
         except KeyError:

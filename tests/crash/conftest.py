@@ -1,0 +1,5 @@
+"""An installation to be killed."""
+
+from tests.system.conftest import installation
+
+__all__ = ["installation"]
