@@ -90,7 +90,9 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
         configuration = replace(slot.configuration, **terms)
         await container.slots().save(replace(slot, configuration=configuration), entry=_SET_UP)
         settings = await container.settings().get()
-        ingest = replace(settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD))
+        ingest = replace(
+            settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD), deduplicate=False
+        )
         await container.settings().save(replace(settings, ingest=ingest), entry=_SET_UP)
 
 

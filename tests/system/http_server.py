@@ -120,12 +120,11 @@ class System:
         worker: Worker = self.container.worker()
         return worker
 
-    async def set_password(self, password: str = PASSWORD) -> None:
+    async def set_password(self, password: str = PASSWORD, *, deduplicate: bool = False) -> None:
         settings = await self.storage.settings.get()
         stored = await FastPasswordHasherForTests().hash(password)
-        await self.storage.settings.save(
-            replace(settings, ingest=replace(settings.ingest, password_hash=stored)), entry=an_entry("test")
-        )
+        ingest = replace(settings.ingest, password_hash=stored, deduplicate=deduplicate)
+        await self.storage.settings.save(replace(settings, ingest=ingest), entry=an_entry("test"))
 
     async def set_slot(
         self,

@@ -190,7 +190,7 @@ class Installation:
         slot_id: SlotId = SLOT,
         **terms: Any,
     ) -> None:
-        """Set a slot up, with a known password and a sweep every second.
+        """Set a slot up, with a known password and a sweep every second. Each photo makes a job of its own.
 
         It uses the rehearsal provider with these parameters, unless `terms` say otherwise.
         """
@@ -209,7 +209,7 @@ class Installation:
             await container.settings().save(
                 replace(
                     settings,
-                    ingest=replace(settings.ingest, password_hash=password_hash),
+                    ingest=replace(settings.ingest, password_hash=password_hash, deduplicate=False),
                     cleanup=replace(settings.cleanup, interval_sec=1),
                 ),
                 entry=an_entry("test"),

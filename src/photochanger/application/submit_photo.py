@@ -129,10 +129,13 @@ class SubmitPhoto:
         source: JobSource = JobSource.BOOTH,
         idempotency_key: str | None = None,
         trace_context: str | None = None,
+        anew: bool = False,
     ) -> Submitted:
-        """Check the image and make the job, or return the older job of the same Idempotency-Key.
+        """Check the image and make the job, or return the older job of the same Idempotency-Key or photo.
 
-        `admission` are the terms where others have come to hold since the upload began.
+        Without a key, the same photo for the same version of a slot is not done twice, unless the settings
+        say otherwise, it is to be done `anew`, or it is a test. `admission` are the terms where others have
+        come to hold since the upload began.
         Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`, or
         `DeadlineExceeded` where receiving took all the time there was.
         """
@@ -154,6 +157,10 @@ class SubmitPhoto:
                 source=source,
                 idempotency_key=idempotency_key,
                 trace_context=trace_context,
+                deduplicate=admission.settings.ingest.deduplicate
+                and idempotency_key is None
+                and source is JobSource.BOOTH
+                and not anew,
             )
         )
         if submitted.replayed:

@@ -231,6 +231,13 @@ class Job:
         """When the operator's view of the job ends; None while the job is not final."""
         return None if self.finalized_at is None else result_expires_at(self.finalized_at, self.retention)
 
+    def can_answer_again(self, *, now: datetime) -> bool:
+        """Say whether the same photo, sent once more, gets this job: it is under way, or has a result."""
+        if not self.is_finalized:
+            return True
+        end = self.result_expires_at
+        return self.state is JobState.COMPLETED and end is not None and not has_passed(end, now=now)
+
     def apply(
         self,
         event: JobEvent,

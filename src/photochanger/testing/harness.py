@@ -184,6 +184,7 @@ async def a_submission(
     time_left: timedelta = MINUTE,
     idempotency_key: str | None = None,
     source: JobSource = JobSource.TEST,
+    deduplicate: bool = False,
 ) -> JobSubmission:
     """Return a submission that is ready to be made, its payload announced."""
     return JobSubmission(
@@ -195,6 +196,7 @@ async def a_submission(
         source=source,
         idempotency_key=idempotency_key,
         trace_context="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        deduplicate=deduplicate,
     )
 
 

@@ -7,10 +7,12 @@ from datetime import timedelta
 import pytest
 
 from photochanger.application.ports.signals import Topic
+from photochanger.application.ports.storage import JobSubmission
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import Job, JobId, JobState
 from photochanger.domain.media import MediaKind, MediaState
 from photochanger.testing.harness import (
+    A_SLOT,
     ANOTHER_SLOT,
     HOUR,
     MINUTE,
@@ -21,13 +23,23 @@ from photochanger.testing.harness import (
     a_pending_job,
     a_slot,
     a_submission,
+    an_entry,
     an_image,
     announced_at,
     doomed_ids,
+    failure,
     new_id,
     present,
+    stand_in,
+    success,
     with_payload_of,
 )
+
+
+async def _twins(records: Records) -> tuple[JobSubmission, JobSubmission]:
+    """Return the same photo twice, as two booths would send it."""
+    first = await a_submission(records, deduplicate=True)
+    return first, with_payload_of(await a_submission(records, deduplicate=True), first)
 
 
 class JobSubmissionContract(RecordsContract):
@@ -205,6 +217,85 @@ class JobSubmissionContract(RecordsContract):
             results = await asyncio.gather(*map(records.jobs.submit, all_of_them))
             assert [result.replayed for result in results].count(False) == 1
             assert len({result.reading.job.job_id for result in results}) == 1
+
+    async def test_the_same_photo_is_done_once_where_that_is_wanted(self, records: Records) -> None:
+        first, again = await _twins(records)
+        made = await records.jobs.submit(first)
+        twin = await records.jobs.submit(again)
+        assert (made.replayed, twin.replayed) == (False, True)
+        assert twin.reading.job == made.reading.job
+        assert await records.jobs.get(again.job_id) is None
+
+    async def test_another_photo_slot_or_version_is_another_job(self, records: Records) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        others = [
+            await a_submission(records, deduplicate=True),
+            replace(again, slot=replace(again.slot, version=again.slot.version + 1)),
+            with_payload_of(await a_submission(records, slot=a_slot(ANOTHER_SLOT), deduplicate=True), first),
+        ]
+        for other in others:
+            assert not (await records.jobs.submit(other)).replayed
+
+    async def test_a_job_that_was_not_to_be_shared_is_not(self, records: Records) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(replace(first, deduplicate=False))
+        assert not (await records.jobs.submit(again)).replayed
+
+    async def test_a_completed_job_answers_for_its_photo_until_its_result_ends(
+        self, records: Records
+    ) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        [claimed] = await records.jobs.claim(limit=1, lease=MINUTE)
+        await records.jobs.finalize(claimed.job.job_id, await success(records), fence=claimed.job.fence)
+        assert (await records.jobs.submit(again)).replayed
+        await records.time_passes(first.retention + SECOND)
+        late = with_payload_of(await a_submission(records, deduplicate=True), first)
+        assert not (await records.jobs.submit(late)).replayed
+        later = with_payload_of(await a_submission(records, deduplicate=True), first)
+        assert (await records.jobs.submit(later)).reading.job.job_id == late.job_id
+
+    async def test_a_result_that_was_ended_answers_no_more(self, records: Records) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        [claimed] = await records.jobs.claim(limit=1, lease=MINUTE)
+        await records.jobs.finalize(claimed.job.job_id, await success(records), fence=claimed.job.fence)
+        await records.jobs.end_results(A_SLOT, entry=an_entry())
+        assert not (await records.jobs.submit(again)).replayed
+
+    @pytest.mark.parametrize("has_stand_in", [False, True])
+    async def test_a_failed_job_is_not_reused(self, records: Records, has_stand_in: bool) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        [claimed] = await records.jobs.claim(limit=1, lease=MINUTE)
+        failed = await stand_in(records) if has_stand_in else failure()
+        await records.jobs.finalize(claimed.job.job_id, failed, fence=claimed.job.fence)
+        assert not (await records.jobs.submit(again)).replayed
+
+    async def test_a_cancelled_or_expired_job_is_not_reused(self, records: Records) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        await records.jobs.cancel(first.job_id, entry=an_entry())
+        assert not (await records.jobs.submit(again)).replayed
+        await records.time_passes(2 * MINUTE)
+        await records.jobs.expire([again.job_id])
+        last = with_payload_of(await a_submission(records, deduplicate=True), first)
+        assert not (await records.jobs.submit(last)).replayed
+
+    async def test_of_concurrent_twins_one_makes_the_job(self, records: Records) -> None:
+        for _ in range(10):
+            first = await a_submission(records, deduplicate=True)
+            rest = [await a_submission(records, deduplicate=True) for _ in range(9)]
+            all_of_them = [first, *(with_payload_of(submission, first) for submission in rest)]
+            results = await asyncio.gather(*map(records.jobs.submit, all_of_them))
+            assert [result.replayed for result in results].count(False) == 1
+            assert len({result.reading.job.job_id for result in results}) == 1
+
+    async def test_a_twin_whose_file_was_not_announced_is_refused(self, records: Records) -> None:
+        submission = replace(await a_submission(records, deduplicate=True), payload=an_image())
+        with pytest.raises(InternalError):
+            await records.jobs.submit(submission)
 
     async def test_a_completed_job_reads_as_it_was_returned(self, records: Records) -> None:
         finished = await a_completed_job(records)

@@ -229,19 +229,32 @@ class House:
             "is_active": True,
         }
         configuration = replace(slot.configuration, **given | terms)
+        await self.set_deduplication(False)
         return await self.storage.slots.save(
             replace(slot, configuration=configuration), entry=an_entry("test")
         )
 
+    async def set_deduplication(self, is_wanted: bool) -> None:
+        """Have the same photo done once, or every time it comes."""
+        settings = await self.storage.settings.get()
+        changed = replace(settings, ingest=replace(settings.ingest, deduplicate=is_wanted))
+        if changed != settings:
+            await self.storage.settings.save(changed, entry=an_entry("test"))
+
     async def submit(
-        self, content: bytes = PHOTO, *, key: str | None = None, time_left_sec: float = 48.0
+        self,
+        content: bytes = PHOTO,
+        *,
+        key: str | None = None,
+        time_left_sec: float = 48.0,
+        anew: bool = False,
     ) -> Submitted:
         """Send a photo that has `time_left_sec` to its deadline."""
         arrived_at = self.clock.monotonic() - 48.0 + time_left_sec
         admission = await self.submit_photo.admit(SLOT, arrived_at=arrived_at)
         async with self.submit_photo.receive(admission) as upload:
             await upload.write(content)
-            return await self.submit_photo.submit(upload, idempotency_key=key)
+            return await self.submit_photo.submit(upload, idempotency_key=key, anew=anew)
 
     async def claim(self) -> JobReading:
         """Claim the next job, of which there is one."""

@@ -13,7 +13,7 @@ from photochanger.domain.errors import (
     SlotNotFound,
     UnsupportedMediaType,
 )
-from photochanger.domain.job import JobState
+from photochanger.domain.job import JobSource, JobState
 from photochanger.domain.media import MediaState
 from tests.unit.application.house import BROKEN, PHOTO, SLOT, House
 
@@ -128,3 +128,45 @@ async def test_the_same_key_with_another_photo_is_refused(house: House) -> None:
 
     await house.sweep()
     assert await house.files() == ["payload"]
+
+
+async def test_the_same_photo_is_done_once_where_the_settings_say_so(house: House) -> None:
+    await house.set_deduplication(True)
+    first, second = await house.submit(), await house.submit()
+
+    assert (first.replayed, second.replayed) == (False, True)
+    assert second.reading.job.job_id == first.reading.job.job_id
+    assert not (await house.submit(PHOTO + b"!")).replayed
+    await house.sweep()
+    assert await house.files() == ["payload", "payload"]
+
+
+async def test_the_same_photo_is_done_anew_where_the_caller_wants_it(house: House) -> None:
+    await house.set_deduplication(True)
+    await house.submit()
+    assert not (await house.submit(anew=True)).replayed
+
+
+async def test_who_brings_keys_says_which_photos_are_the_same(house: House) -> None:
+    await house.set_deduplication(True)
+    await house.submit()
+    first, second = await house.submit(key="k1"), await house.submit(key="k2")
+    assert (first.replayed, second.replayed) == (False, False)
+    assert first.reading.job.job_id != second.reading.job.job_id
+
+
+async def test_a_slot_that_was_changed_does_the_same_photo_again(house: House) -> None:
+    await house.set_deduplication(True)
+    await house.submit()
+    await house.set_up(operation="something else")
+    await house.set_deduplication(True)
+    assert not (await house.submit()).replayed
+
+
+async def test_a_test_run_is_always_done(house: House) -> None:
+    await house.set_deduplication(True)
+    for _ in range(2):
+        admission = await house.submit_photo.admit(SLOT, arrived_at=house.clock.monotonic())
+        async with house.submit_photo.receive(admission) as upload:
+            await upload.write(PHOTO)
+            assert not (await house.submit_photo.submit(upload, source=JobSource.TEST)).replayed

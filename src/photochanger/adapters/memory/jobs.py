@@ -36,9 +36,15 @@ class MemoryJobRepository(JobRepository):
             if earlier.content_hash != submission.payload.file.sha256:
                 raise IdempotencyKeyReused
             return Submitted(reading=self._records.reading(earlier), replayed=True)
+        content_hash = submission.payload.file.sha256
+        twin = self._records.twin_of(submission.slot, content_hash) if submission.deduplicate else None
+        if twin is not None:
+            return Submitted(reading=self._records.reading(twin), replayed=True)
         self._records.require_announced([submission.payload])
         job = self._new_job(submission)
         self._records.add(job)
+        if submission.deduplicate:
+            self._records.answers_again[job.slot_id, job.slot_version, content_hash] = job.job_id
         self._records.store_images([submission.payload], until=job.deadline + job.retention)
         self._records.hub.announce(Topic.JOB_PENDING)
         return Submitted(reading=self._records.reading(job), replayed=False)

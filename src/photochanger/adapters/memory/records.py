@@ -76,6 +76,8 @@ class MemoryRecords:
         self.forgotten: list[Job] = []
         """Jobs that were removed; only statistics remember them."""
         self.added_up_until = EPOCH
+        self.answers_again: dict[tuple[SlotId, int, str], JobId] = {}
+        """The last job of each photo that is not to be done twice."""
         self._unfinished: dict[JobId, None] = {}
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
@@ -113,6 +115,12 @@ class MemoryRecords:
         if job.is_finalized:
             del self._unfinished[job.job_id]
             self.condemn([job.payload_id])
+
+    def twin_of(self, slot: Slot, content_hash: str) -> Job | None:
+        """Return the job that answers for the same photo, if there is one."""
+        job_id = self.answers_again.get((slot.slot_id, slot.version, content_hash))
+        job = None if job_id is None else self.jobs.get(job_id)
+        return job if job is not None and job.can_answer_again(now=self.clock.now()) else None
 
     def forget(self, job_id: JobId) -> None:
         """Remove a final job."""

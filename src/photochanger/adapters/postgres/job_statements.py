@@ -50,13 +50,13 @@ SUBMIT: Final = (
     ), changed AS (
         INSERT INTO job (
             job_id, slot_id, slot_version, configuration, payload_id, content_hash,
-            created_at, deadline, retention, source, idempotency_key, trace_context)
+            created_at, deadline, retention, source, idempotency_key, trace_context, answers_again)
         SELECT
             %(job_id)s, %(slot_id)s, %(slot_version)s, %(configuration)s::jsonb, media_id, %(content_hash)s,
             now, announced_at + %(time_left)s, %(retention)s,
-            %(source)s, %(idempotency_key)s, %(trace_context)s
+            %(source)s, %(idempotency_key)s, %(trace_context)s, %(deduplicate)s
         FROM moment
-        ON CONFLICT (slot_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING {columns}, created_at AS now
     ), {store_payload}
     SELECT changed.*, {notify} FROM changed""")
@@ -101,6 +101,17 @@ GET_BY_KEY: Final = (
     .format(columns=_COLUMNS)
     .as_bytes()
 )
+
+GET_TWIN: Final = (
+    SQL("""
+    SELECT {columns}, clock_timestamp() AS now FROM job
+    WHERE slot_id = %(slot_id)s AND slot_version = %(slot_version)s AND content_hash = %(content_hash)s
+        AND answers_again""")
+    .format(columns=_COLUMNS)
+    .as_bytes()
+)
+
+ANSWER_NO_MORE: Final = b"UPDATE job SET answers_again = false WHERE job_id = %(job_id)s"
 
 _CLAIMABLE: Final = SQL(", ").join(
     SQL("""
@@ -245,7 +256,7 @@ END_RESULTS: Final = (
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now, count(*) AS jobs FROM locked
     ), ended AS (
-        UPDATE job SET retention = moment.now - job.finalized_at
+        UPDATE job SET retention = moment.now - job.finalized_at, answers_again = false
         FROM moment
         WHERE job.seq = ANY(ARRAY(SELECT seq FROM locked)) AND moment.now < job.result_expires_at
         RETURNING job.result -> 'image' AS image, job.result -> 'preview' AS preview

@@ -34,6 +34,9 @@ from photochanger.domain.media import StoredImage
 from photochanger.domain.retention import has_passed
 from photochanger.domain.slot import SlotId
 
+_SUBMISSIONS: Final = 5
+"""How often a photo is submitted whose twin ends at the very moment it is looked for."""
+
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
 
@@ -53,25 +56,46 @@ class PostgresJobRepository(JobRepository):
 
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job and mark its payload as stored."""
-        row = await fetch_one(self._pool, statements.SUBMIT, _submission_parameters(submission))
-        if row is None:
-            return Submitted(reading=await self._earlier(submission), replayed=True)
-        self._hub.announce(Topic.JOB_PENDING)
-        return Submitted(reading=reading_from(row), replayed=False)
+        parameters = _submission_parameters(submission)
+        for _ in range(_SUBMISSIONS):
+            row = await fetch_one(self._pool, statements.SUBMIT, parameters)
+            if row is not None:
+                self._hub.announce(Topic.JOB_PENDING)
+                return Submitted(reading=reading_from(row), replayed=False)
+            earlier = (
+                await self._twin(parameters) if submission.deduplicate else await self._earlier(submission)
+            )
+            if earlier is not None:
+                return Submitted(reading=earlier, replayed=True)
+            if not submission.deduplicate:
+                break
+        raise InternalError("The photo's file was not announced, or its time has run out")
 
-    async def _earlier(self, submission: JobSubmission) -> JobReading:
+    async def _earlier(self, submission: JobSubmission) -> JobReading | None:
+        """Return the job of the same Idempotency-Key."""
         row = await fetch_one(
             self._pool,
             statements.GET_BY_KEY,
             {"slot_id": submission.slot.slot_id, "idempotency_key": submission.idempotency_key},
             repeatable=True,
         )
-        if row is None:
-            raise InternalError("The photo's file was not announced, or its time has run out")
-        reading = reading_from(row)
-        if reading.job.content_hash != submission.payload.file.sha256:
+        reading = None if row is None else reading_from(row)
+        if reading is not None and reading.job.content_hash != submission.payload.file.sha256:
             raise IdempotencyKeyReused
         return reading
+
+    async def _twin(self, parameters: Mapping[str, object]) -> JobReading | None:
+        """Return the job of the same photo; one that cannot answer any more is put out of the way."""
+        row = await fetch_one(self._pool, statements.GET_TWIN, parameters, repeatable=True)
+        if row is None:
+            return None  # it has failed meanwhile
+        reading = reading_from(row)
+        if reading.job.can_answer_again(now=reading.now):
+            return reading
+        await fetch_all(
+            self._pool, statements.ANSWER_NO_MORE, {"job_id": reading.job.job_id}, repeatable=True
+        )
+        return None
 
     async def get(self, job_id: JobId) -> JobReading | None:
         """Return the job, or None."""
@@ -229,6 +253,7 @@ def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:
         "source": submission.source.value,
         "idempotency_key": submission.idempotency_key,
         "trace_context": submission.trace_context,
+        "deduplicate": submission.deduplicate,
         **stored_images([submission.payload]),
     }
 

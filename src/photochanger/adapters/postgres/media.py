@@ -165,7 +165,7 @@ _LOST: Final = (
     ), moment AS MATERIALIZED (
         SELECT clock_timestamp() AS now
     ), ended AS (
-        UPDATE job SET retention = moment.now - job.finalized_at
+        UPDATE job SET retention = moment.now - job.finalized_at, answers_again = false
         FROM moment
         WHERE job.result IS NOT NULL AND job.result_expires_at > moment.now
             AND job.result #>> '{{image,media_id}}' = ANY(ARRAY(

@@ -56,7 +56,8 @@ _ALWAYS: Final = SQL("true")
 _AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
 
 _FAILED: Final = SQL(
-    "attempts = %(attempts)s, failure_reason = %(failure_reason)s, result = %(result)s::jsonb"
+    "attempts = %(attempts)s, failure_reason = %(failure_reason)s, result = %(result)s::jsonb,"
+    " answers_again = false"
 )
 
 _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
@@ -71,7 +72,7 @@ _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
     JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
     JobEvent.PROVIDER_FAILED: _FAILED,
     JobEvent.INTERNALLY_FAILED: _FAILED,
-    **dict.fromkeys(FAILURE_REASON_OF, SQL("failure_reason = {reason}")),
+    **dict.fromkeys(FAILURE_REASON_OF, SQL("failure_reason = {reason}, answers_again = false")),
 }
 """What an event writes beside the state, as `Job.apply` does."""
 

@@ -66,6 +66,7 @@ class JobSubmission:
     """A photo that has been received and checked, and is to become a job.
 
     `time_left` is the time from the announcement of the payload (`MediaRegistry.intend`) to the deadline.
+    With `deduplicate`, the same photo for the same version of the slot is not done twice.
     """
 
     job_id: JobId
@@ -76,11 +77,16 @@ class JobSubmission:
     source: JobSource = JobSource.BOOTH
     idempotency_key: str | None = None
     trace_context: str | None = None
+    deduplicate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.deduplicate and self.idempotency_key is not None:
+            raise ValueError("who brings an Idempotency-Key says which photos are the same")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """What became of a submission: the job, and whether it is an older one for the same Idempotency-Key."""
+    """What became of a submission: the job, and whether it is an older one, for the same key or photo."""
 
     reading: JobReading
     replayed: bool
@@ -137,6 +143,10 @@ class JobRepository(Protocol):
         Where the slot already has a job with the same Idempotency-Key, nothing is written: with the same
         content that job is returned as replayed; with other content `IdempotencyKeyReused` is raised. Of
         concurrent submissions with one key, one makes the job and the others get it.
+
+        With `deduplicate`, the same holds for jobs of the same content, made with `deduplicate` for the same
+        version of the slot, as long as they can answer again (`Job.can_answer_again`): they are under way,
+        or completed with a result that has not ended.
         """
 
     @abstractmethod

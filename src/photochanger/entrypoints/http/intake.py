@@ -15,7 +15,7 @@ from photochanger.application.ports import Submitted
 from photochanger.application.submit_photo import Admission, SubmitPhoto, Upload
 from photochanger.domain.errors import DeadlineExceeded, InvalidRequest
 from photochanger.entrypoints.http.forms import form_events
-from photochanger.entrypoints.http.heads import AnyRequest, only_header, only_query
+from photochanger.entrypoints.http.heads import AnyRequest, first_header, only_header, only_query
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
 
 _KEY = re.compile(rb"[ -~]{1,255}")
@@ -73,14 +73,14 @@ class PhotoIntake:
                     case bytes() if upload is not None:
                         await upload.write(event)
             await gate.pass_through()
-            submitted = await self._submit(upload, idempotency_key)
+            submitted = await self._submit(upload, idempotency_key, anew=_is_wanted_anew(scope))
         return Received(submitted=submitted, inline=inline_in_query or inline_in_form or Inline.TRUE)
 
-    async def _submit(self, upload: Upload | None, idempotency_key: str | None) -> Submitted:
+    async def _submit(self, upload: Upload | None, idempotency_key: str | None, *, anew: bool) -> Submitted:
         if upload is None:
             raise InvalidRequest("The form has no photo: send it as fileToUpload")
         return await self._submit_photo.submit(
-            upload, idempotency_key=idempotency_key, trace_context=current_traceparent()
+            upload, idempotency_key=idempotency_key, trace_context=current_traceparent(), anew=anew
         )
 
 
@@ -133,6 +133,12 @@ def inline_of(wish: bytes | None) -> Inline | None:
         return Inline(wish.decode("latin-1"))
     except ValueError as error:
         raise InvalidRequest("inline must be true, preview or false") from error
+
+
+def _is_wanted_anew(scope: Scope) -> bool:
+    """Say whether the caller wants no picture of before (RFC 9111, 5.2.1.4)."""
+    directives = (first_header(scope, b"cache-control") or "").lower().split(",")
+    return "no-cache" in {directive.strip() for directive in directives}
 
 
 def _idempotency_key_in(scope: Scope) -> str | None:
