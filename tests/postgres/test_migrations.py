@@ -245,6 +245,9 @@ _DATA_OF_THE_SECOND_VERSION = """
 """
 
 
+_LATER_VERSIONS = ("0002", "0003", "0004", "0005", "0006")
+
+
 @pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, version: str) -> None:
     dsn = new_database(migrated=False)
@@ -257,7 +260,7 @@ def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, versi
         if version >= "0002":
             connection.execute(_DATA_OF_THE_SECOND_VERSION)
         before = _contents(connection)
-        assert migrate(dsn) == [each for each in ("0002", "0003", "0004", "0005") if each > version]
+        assert migrate(dsn) == [each for each in _LATER_VERSIONS if each > version]
         after = _contents(connection)
     assert [{name: row[name] for name in old} for row, old in zip(after, before, strict=True)] == before
     if version == "0001":
