@@ -29,6 +29,7 @@ from photochanger.adapters.postgres.transitions import (
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import Guard, JobEvent, JobState
 
+_COLUMNS: Final = listed(JOB_COLUMNS, table="job")
 _CLOCK: Final = SQL("clock_timestamp()")
 _CLAIMED_FROM: Final = {row.source: row for row in rows_of(JobEvent.CLAIMED)}
 _PENDING: Final = _CLAIMED_FROM[JobState.PENDING]
@@ -63,7 +64,7 @@ _FREE: Final = SQL("slot AS MATERIALIZED ({}), provider AS MATERIALIZED ({})").f
     _free(SQL("slot_id"), SQL("%(slots)s"), SQL("%(slot_places)s")),
     _free(SQL("provider"), SQL("%(providers)s"), SQL("%(provider_places)s")),
 )
-"""What is free, where there is a limit. Who waits for a place at a provider comes before those in the queue."""
+"""What is free, where there is a limit. Who waits for a place at a provider comes before the queue."""
 
 _LINES: Final = SQL("""
     line AS (
@@ -88,8 +89,8 @@ _WAITING: Final = SQL("""
         UNION ALL
         SELECT seq, slot_id, provider FROM lapsed WHERE can_be_claimed
     )""").format(pending=candidate(_PENDING))
-"""The first jobs of every line, and one more of each than there is room for: where it turns out to be next, it
-is seen, and where it is left behind, that is seen too."""
+"""The first jobs of every line, and one more of each than there is room for: where it turns out to be next,
+it is seen, and where it is left behind, that is seen too."""
 
 _CHOSEN: Final = SQL("""
     ranked AS MATERIALIZED (
@@ -127,9 +128,7 @@ CLAIM: Final = (
         others=SQL(", ").join(
             Literal(state.value) for state in JobState if state not in {_PENDING.source, _LAPSED.source}
         ),
-        change=change(
-            JobEvent.CLAIMED, returning=SQL("job.seq, {}").format(listed(JOB_COLUMNS, table="job"))
-        ),
+        change=change(JobEvent.CLAIMED, returning=SQL("job.seq, {}").format(_COLUMNS)),
     )
     .as_bytes()
 )

@@ -43,3 +43,7 @@ class Signals(Protocol):
 
         Any number of subscriptions may exist for one topic and subject; each gets every signal.
         """
+
+    @abstractmethod
+    def watch(self, *topics: Topic) -> AbstractContextManager[Subscription]:
+        """Return a subscription to all of these topics, whatever the subject; it ends with the context."""

@@ -203,13 +203,14 @@ class JobRepository(Protocol):
 
     @abstractmethod
     async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> "Place":
-        """Give up the job's place at its present provider, and take one of so many at another; None: no limit.
+        """Give up the job's place at its present provider, and take one of so many `places` at another.
 
-        Where none is free, the job waits: the place that it had is given up all the same, so that two jobs
-        that want each other's places do not wait for ever. Ask again, for the same provider, until there is
-        one: of all that wait, places go to the job that was submitted first, and before any that is still to
-        be claimed. Asking for the provider that the job has a place at changes nothing. Where it comes from
-        another provider, `JOB_PENDING` is announced. `LOST` where the caller has lost the job.
+        None is no limit. Where none is free, the job waits: the place that it had is given up all the same,
+        so that two jobs that want each other's places do not wait for ever. Ask again, for the same provider,
+        until there is one: of all that wait, places go to the job that was submitted first, and before any
+        that is still to be claimed. Asking for the provider that the job has a place at changes nothing.
+        Where it comes from another provider, `JOB_PENDING` is announced. `LOST` where the caller has lost
+        the job.
 
         A job that is claimed anew, by whomever, is at the provider of its slot's own call again.
         """
