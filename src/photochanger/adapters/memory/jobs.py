@@ -115,22 +115,25 @@ class MemoryJobRepository(JobRepository):
         job = self._records.jobs.get(job_id)
         if job is None or not self._can(job, JobEvent.RENEWED, fence=fence, lease=timedelta()):
             return Place.LOST
-        at_provider = [
-            other
-            for other in self._held()
-            if other is not job and self._records.places[other.job_id].provider == provider
-        ]
-        before = [
-            other
-            for other in at_provider
-            if not self._records.places[other.job_id].is_awaited or self._records.is_earlier(other, job)
-        ]
-        is_awaited = places is not None and len(before) >= places
-        has_left = self._records.places[job_id].provider != provider
+        present = self._records.places[job_id]
+        if present == ProviderPlace(provider):
+            return Place.TAKEN
+        is_awaited = places is not None and len(self._before(job, provider)) >= places
         self._records.places[job_id] = ProviderPlace(provider, is_awaited=is_awaited)
-        if has_left:
+        if present.provider != provider:
             self._records.hub.announce(Topic.JOB_PENDING)
         return Place.AWAITED if is_awaited else Place.TAKEN
+
+    def _before(self, job: Job, provider: str) -> Sequence[Job]:
+        """Return the other jobs that have a place at the provider, or have waited longer for one."""
+        places = self._records.places
+        return [
+            other
+            for other in self._held()
+            if other is not job
+            and places[other.job_id].provider == provider
+            and (not places[other.job_id].is_awaited or self._records.is_earlier(other, job))
+        ]
 
     def _can(self, job: Job, event: JobEvent, *, lease: timedelta, fence: int | None = None) -> bool:
         try:

@@ -145,7 +145,8 @@ MOVE: Final = (
             JobEvent.RENEWED,
             effects=SQL("""
                 provider = %(provider)s,
-                waits_for_place = coalesce(%(places)s::integer <= (
+                waits_for_place = (job.waits_for_place OR job.provider <> %(provider)s)
+                    AND coalesce(%(places)s::integer <= (
                     SELECT count(*) FROM held
                     WHERE held.provider = %(provider)s AND held.seq <> allowed.seq
                         AND (NOT held.waits_for_place OR held.seq < allowed.seq)

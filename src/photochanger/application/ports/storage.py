@@ -197,8 +197,9 @@ class JobRepository(Protocol):
         moment. Jobs that hold more places than there are, because a limit was lowered, keep them. Jobs that
         wait for a place at a provider (`move`) come before all that are claimed.
 
-        An empty answer means that at some moment during the call nothing could be given out; it never hides
-        a job because another caller was just looking at its neighbour.
+        An answer may hold fewer jobs than could be given out, and then says that others wait: the next call
+        goes on. An empty one means that at some moment during the call nothing could be given out; it never
+        hides a job because another caller was just looking at its neighbour.
         """
 
     @abstractmethod
