@@ -302,7 +302,8 @@ class JobPlacesContract(RecordsContract):
 def _one_by_one(wanted: Sequence[tuple[SlotId, str]], limits: ConcurrencyLimits) -> Sequence[bool]:
     """Return who gets a place where each in turn gets one if it can."""
     taken: Counter[str] = Counter()
-    places: Mapping[str, int] = {**limits.slots, **limits.providers}
+    places: dict[str, int] = {str(slot_id): places for slot_id, places in limits.slots.items()}
+    places |= limits.providers
 
     def has_place(name: str) -> bool:
         return taken[name] < places.get(name, len(wanted))

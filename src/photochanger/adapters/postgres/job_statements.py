@@ -107,7 +107,7 @@ GET_TWIN: Final = (
     .as_bytes()
 )
 
-ANSWER_NO_MORE: Final = b"UPDATE job SET answers_again = false WHERE job_id = %(job_id)s"
+STEP_ASIDE: Final = b"UPDATE job SET answers_again = false, idempotency_key = NULL WHERE job_id = %(job_id)s"
 
 RENEW: Final = (
     SQL("WITH {}, {} SELECT seq FROM changed")
