@@ -103,7 +103,7 @@ _CHOSEN: Final = SQL("""
     ), chosen AS MATERIALIZED (
         SELECT seq FROM ranked
         WHERE seq < coalesce((SELECT min(seq) FROM ranked WHERE NOT fits), {never})
-        ORDER BY seq LIMIT %(limit)s
+        ORDER BY seq LIMIT %(reach)s
     )""").format(any=Literal(2**31 - 1), never=Literal(2**63 - 1))
 """The first in order, up to the one that does not fit any more: so nobody is overtaken who could have run, by
 what this statement itself takes. Those behind it are for the next."""
@@ -113,7 +113,7 @@ CLAIM: Final = (
     WITH RECURSIVE {held}, {free}, {lines}, {waiting}, {chosen}, locked AS MATERIALIZED (
         SELECT {columns} FROM job
         WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) AND state NOT IN ({others})
-        ORDER BY seq FOR UPDATE SKIP LOCKED
+        ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ), {change}
     SELECT found.*, changed.* FROM (
         SELECT (SELECT count(*) FROM chosen) AS chosen, (SELECT count(*) FROM waiting) AS waiting
@@ -132,7 +132,9 @@ CLAIM: Final = (
     )
     .as_bytes()
 )
-"""Returns at least one row, with how many jobs were chosen and how many were seen that wait; and the jobs."""
+"""Returns at least one row, with how many jobs were chosen and how many were seen that wait; and the jobs.
+
+`reach` is how many are chosen at most: the `limit`, and more where others hold the rows of the first."""
 
 MOVE: Final = (
     SQL("""

@@ -44,6 +44,9 @@ _SUBMISSIONS: Final = 5
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
 
+_REACH: Final = 256
+"""How many jobs, whose rows others hold, a claim looks behind."""
+
 RESULTS_AT_ONCE: Final = 5_000
 """How many results one statement ends; with all in one, a very full slot would exceed its time-out."""
 
@@ -103,7 +106,7 @@ class PostgresJobRepository(JobRepository):
             if claimed or not rows[0]["chosen"]:
                 return claimed
             await asyncio.sleep(pause)
-            pause, reach = min(2 * pause, _LONGEST_PAUSE_SEC), 2 * reach
+            pause, reach = min(2 * pause, _LONGEST_PAUSE_SEC), min(2 * reach, limit + _REACH)
         return Claimed()
 
     async def _claim(self, parameters: Mapping[str, object]) -> Sequence[DictRow]:
