@@ -62,7 +62,10 @@ class Worker:
         """
         stopped = asyncio.create_task(self._stopping.wait())
         try:
-            with self._signals.watch(Topic.JOB_PENDING) as new, self._signals.watch(*FREES_PLACES) as freed:
+            with (
+                self._signals.watch(Topic.JOB_PENDING) as new,
+                self._signals.watch(Topic.JOB_PENDING, *FREES_PLACES) as freed,
+            ):
                 while not stopped.done():
                     await self._turn(new, freed, stopped)
             if self._running:

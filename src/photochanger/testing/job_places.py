@@ -266,7 +266,7 @@ class JobPlacesContract(RecordsContract):
 
     async def test_leaving_a_provider_is_announced(self, records: Records) -> None:
         moving = await held(records, "p")
-        with records.signals.subscribe(Topic.JOB_PENDING) as subscription:
+        with records.signals.subscribe(Topic.PLACE_FREED) as subscription:
             await until_quiet(subscription)
             await move(records, moving, "p")
             assert not await subscription.wait(0.1)

@@ -121,7 +121,7 @@ class MemoryJobRepository(JobRepository):
         is_awaited = places is not None and len(self._before(job, provider)) >= places
         self._records.places[job_id] = ProviderPlace(provider, is_awaited=is_awaited)
         if present.provider != provider:
-            self._records.hub.announce(Topic.JOB_PENDING)
+            self._records.hub.announce(Topic.PLACE_FREED)
         return Place.AWAITED if is_awaited else Place.TAKEN
 
     def _before(self, job: Job, provider: str) -> Sequence[Job]:
@@ -151,6 +151,7 @@ class MemoryJobRepository(JobRepository):
         if self._change(job_id, JobEvent.RELEASED, fence=fence) is None:
             return False
         self._records.hub.announce(Topic.JOB_PENDING)
+        self._records.hub.announce(Topic.PLACE_FREED)
         return True
 
     async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
+import psycopg
 from psycopg import AsyncClientCursor, AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
@@ -84,7 +86,8 @@ async def _alone(
         try:
             await cursor.execute(statements, parameters)
         except BaseException:
-            await connection.rollback()
+            with suppress(psycopg.Error):  # where the connection is gone, so is the transaction
+                await connection.rollback()
             raise
         rows: Sequence[DictRow] = []
         while cursor.nextset():

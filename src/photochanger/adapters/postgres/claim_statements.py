@@ -159,7 +159,7 @@ MOVE: Final = (
                     SELECT FROM held WHERE held.seq = job.seq AND held.provider <> %(provider)s
                 ) AS has_left"""),
         ),
-        notify=notify(Topic.JOB_PENDING, SQL("''")),
+        notify=notify(Topic.PLACE_FREED, SQL("''")),
     )
     .as_bytes()
 )

@@ -119,11 +119,12 @@ RENEW: Final = (
 )
 
 RELEASE: Final = (
-    SQL("WITH {}, {} SELECT seq, {} FROM changed")
+    SQL("WITH {}, {} SELECT seq, {}, {} FROM changed")
     .format(
         locked(JobEvent.RELEASED, which=_THE_JOB),
         change(JobEvent.RELEASED, returning=SQL("job.seq")),
-        _PENDING,
+        SQL("{} AS pending").format(_PENDING),
+        SQL("{} AS freed").format(notify(Topic.PLACE_FREED, SQL("''"))),
     )
     .as_bytes()
 )

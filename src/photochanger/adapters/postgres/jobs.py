@@ -132,7 +132,7 @@ class PostgresJobRepository(JobRepository):
             return Place.LOST
         [row] = rows
         if row["has_left"]:
-            self._hub.announce(Topic.JOB_PENDING)
+            self._hub.announce(Topic.PLACE_FREED)
         return Place.AWAITED if row["waits_for_place"] else Place.TAKEN
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
@@ -146,6 +146,7 @@ class PostgresJobRepository(JobRepository):
         if await fetch_one(self._pool, statements.RELEASE, parameters) is None:
             return False
         self._hub.announce(Topic.JOB_PENDING)
+        self._hub.announce(Topic.PLACE_FREED)
         return True
 
     async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:

@@ -13,6 +13,8 @@ class Topic(StrEnum):
     """A job waits to be claimed."""
     JOB_FINALIZED = "job_finalized"
     """The job named by the subject is final."""
+    PLACE_FREED = "place_freed"
+    """A job that has not ended has given up a place: it went to another provider, or was handed back."""
     CONFIGURATION_CHANGED = "configuration_changed"
     """A slot or the settings have changed."""
 

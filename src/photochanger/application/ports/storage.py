@@ -214,7 +214,7 @@ class JobRepository(Protocol):
         so that two jobs that want each other's places do not wait for ever. Ask again, for the same provider,
         until there is one: of all that wait, places go to the job that was submitted first, and before any
         that is still to be claimed. Asking for the provider that the job has a place at changes nothing.
-        Where it comes from another provider, `JOB_PENDING` is announced. `LOST` where the caller has lost
+        Where it comes from another provider, `PLACE_FREED` is announced. `LOST` where the caller has lost
         the job.
 
         A job that is claimed anew, by whomever, is at the provider of its slot's own call again.
@@ -230,7 +230,7 @@ class JobRepository(Protocol):
 
     @abstractmethod
     async def release(self, job_id: JobId, *, fence: int) -> bool:
-        """Hand the job back to be claimed by others at once, and announce `JOB_PENDING`.
+        """Hand the job back to be claimed by others at once; announce `JOB_PENDING` and `PLACE_FREED`.
 
         False where the caller has lost the job.
         """
