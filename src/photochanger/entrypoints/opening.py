@@ -48,9 +48,7 @@ async def opened(environment: Environment, *, whosever_media: bool = False) -> A
         environment.data_dir.mkdir(parents=True, exist_ok=True)
         dsn = environment.database_url
         if dsn is None:
-            dsn = await _to_its_end(
-                asyncio.to_thread(stack.enter_context, embedded_database(environment))
-            )
+            dsn = await _to_its_end(asyncio.to_thread(stack.enter_context, embedded_database(environment)))
             await asyncio.to_thread(migrate, dsn)
         elif not await asyncio.to_thread(is_current, dsn):
             raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")

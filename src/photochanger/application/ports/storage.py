@@ -147,6 +147,9 @@ class JobRepository(Protocol):
         With `deduplicate`, the same holds for jobs of the same content, made with `deduplicate` for the same
         version of the slot, as long as they can answer again (`Job.can_answer_again`): they are under way,
         or completed with a result that has not ended.
+
+        Whoever got no answer may submit the same again: where it has made the job, that is returned, and it
+        is no replay.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from typing import Final
 from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
 from photochanger.entrypoints.cli.processes import ServeProcess
 from tests.system.installation import PASSWORD, SLOT, Installation, free_port
-from tests.system.nginx import nginx_before
+from tests.resilience.nginx import nginx_before
 
 DRAIN_SEC: Final = 5
 """As the configuration for nginx says."""

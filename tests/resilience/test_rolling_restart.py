@@ -6,8 +6,8 @@ import pytest
 
 from photochanger.testing.photos import plain_jpeg
 from tests.system.installation import Installation
-from tests.system.nginx import program
-from tests.system.rolling import BOOTHS, RollingRestart
+from tests.resilience.nginx import program
+from tests.resilience.rolling import BOOTHS, RollingRestart
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
