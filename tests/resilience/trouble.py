@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
+from photochanger.domain.job import Job, JobState
 from photochanger.domain.slot import SLOT_IDS
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.testing.photos import plain_jpeg
 from tests.system.administration import port_of
 from tests.system.http_server import Answer, exchange, form, get, part, post
-from tests.system.installation import PASSWORD, Installation, eventually
+from tests.system.installation import PASSWORD, Installation, eventually, states
 
 HANGING, QUICK = SLOT_IDS[:2]
 """The slot whose provider never answers, and the one whose provider answers at once."""
@@ -45,11 +46,13 @@ class Endured:
     ready: list[Seen] = field(default_factory=list)
     ended_at: float = 0.0
     back_at: float = 0.0
-    """When the first photo was sent, after the trouble had ended, that was delivered."""
+    """When the first photo was delivered after the trouble had ended."""
+    states: set[JobState] = field(default_factory=set)
+    """Of all jobs, in the end."""
 
     @property
     def back_sec(self) -> float:
-        """How long after the trouble's end photos were taken again."""
+        """How long after the trouble's end a picture was delivered again."""
         return self.back_at - self.ended_at
 
     def late_sec(self) -> list[float]:
@@ -84,9 +87,7 @@ class Endurance:
     async def set_up(self) -> None:
         """Set the two slots up, and start the server."""
         for slot_id, params in ((HANGING, {"outcome": "hang"}), (QUICK, {"effect": "none"})):
-            await self._installation.set_up(
-                params, timeout_sec=int(self._seen.time_out_sec), slot_id=slot_id
-            )
+            await self._installation.set_up(params, timeout_sec=int(self._seen.time_out_sec), slot_id=slot_id)
         self._server = await asyncio.to_thread(self._installation.serve, workers=32)
 
     async def go_through(self, trouble: AbstractAsyncContextManager[None], *, held: int) -> Endured:
@@ -100,7 +101,15 @@ class Endurance:
         self._seen.ended_at = time.monotonic()
         self._seen.held = await holding
         self._seen.back_at = await self._first_delivery()
+        self._seen.states = states(await self._all_final())
         return self._seen
+
+    async def _all_final(self) -> list[Job]:
+        async def final() -> list[Job]:
+            jobs = await self._installation.jobs()
+            return jobs if all(job.is_finalized for job in jobs) else []
+
+        return await eventually(final)
 
     async def _all_are_jobs(self, count: int) -> None:
         async def they_are() -> bool:
@@ -125,7 +134,7 @@ class Endurance:
         await asyncio.sleep(_PROBE_EVERY_SEC)
 
     async def _first_delivery(self) -> float:
-        """Send a photo every few milliseconds until one is delivered; return when that was sent."""
+        """Send a photo every few milliseconds until one is delivered; return when that was."""
         sent: list[asyncio.Task[Seen]] = []
 
         async def delivered() -> Seen | None:
@@ -133,10 +142,9 @@ class Endurance:
             await asyncio.sleep(0.03)
             return next(_delivered(sent), None)
 
-        first = await eventually(delivered)
+        await eventually(delivered)
         await asyncio.gather(*sent)
-        assert first is not None
-        return min(each.at for each in _delivered(sent))
+        return min(each.at + each.seconds for each in _delivered(sent))
 
 
 def _delivered(sent: Sequence["asyncio.Task[Seen]"]) -> Iterator[Seen]:
