@@ -35,7 +35,9 @@ class Load:
 
 
 @asynccontextmanager
-async def photos_sent_to(server: ServeProcess, *, booths: int = 4, slot_id: str = SLOT) -> AsyncIterator[Load]:
+async def photos_sent_to(
+    server: ServeProcess, *, booths: int = 4, slot_id: str = SLOT
+) -> AsyncIterator[Load]:
     """Have booths send one photo after the other during the context, each waiting for its answer."""
     load, is_over = Load(), asyncio.Event()
 

@@ -62,6 +62,7 @@ class StatementProxy:
             while chunk := await reader.read(_CHUNK):
                 if self._text is not None and self._text in chunk:
                     answers.cancel()
+                    await asyncio.wait([answers])
                     await self._cut_here(chunk, far_reader, far_writer)
                     return
                 far_writer.write(chunk)

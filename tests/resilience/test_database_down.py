@@ -21,11 +21,12 @@ LATENESS_SEC: Final = 2.0
 async def test_held_requests_are_answered_at_their_deadline_and_everything_comes_back(
     postgres: PostgresServer, tmp_path: Path, trouble: str
 ) -> None:
-    installation = Installation(tmp_path / "data", postgres.create_database(trouble))
+    database = f"is_{trouble}"
+    installation = Installation(tmp_path / "data", postgres.create_database(database))
     endurance = Endurance(installation, time_out_sec=TIME_OUT_SEC)
     try:
         await endurance.set_up()
-        seen = await endurance.go_through(TROUBLES[trouble](postgres, trouble), held=12)
+        seen = await endurance.go_through(TROUBLES[trouble](postgres, database), held=12)
     finally:
         installation.kill_all()
 

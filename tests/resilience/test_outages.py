@@ -19,7 +19,9 @@ def assert_nothing_is_lost(outage: Outage) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_restart_costs_no_accepted_photo(postgres: PostgresServer, tmp_path: Path, mode: Mode) -> None:
+async def test_a_restart_costs_no_accepted_photo(
+    postgres: PostgresServer, tmp_path: Path, mode: Mode
+) -> None:
     assert_nothing_is_lost(await restarted(postgres, tmp_path / "data", f"restart_{mode}", mode=mode))
 
 
