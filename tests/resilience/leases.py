@@ -13,6 +13,7 @@ import psycopg
 from photochanger.domain.job import Job
 from photochanger.entrypoints.cli.processes import Process, ServeProcess
 from tests.resilience.trouble import photo_to
+from tests.resilience.workers import working
 from tests.system.installation import SLOT, Installation, eventually
 
 FIRST_CLAIM: Final = 1
@@ -38,35 +39,26 @@ class Leases:
 
     async def set_up(self, *, delay_ms: int) -> None:
         """Set a slot up whose provider takes `delay_ms`, and start the server."""
-        await self._installation.set_up({"effect": "none", "delay_ms": delay_ms}, timeout_sec=40)
+        await self._installation.set_up({"effect": "none", "delay_ms": delay_ms}, timeout_sec=60)
         self._server = await asyncio.to_thread(self._installation.serve, "--no-worker")
 
     async def takeovers(self, rounds: int) -> list[float]:
         """Kill the worker that has a job, again and again; return how long it took until another had it."""
-        workers = [await self._worker() for _ in range(2)]
+        workers = [await working(self._installation, workers=1) for _ in range(2)]
         return [await self._takeover(workers) for _ in range(rounds)]
 
     async def _takeover(self, workers: list[Process]) -> float:
         sending = asyncio.create_task(photo_to(self._server, SLOT))
-        busy = await eventually(lambda: self._busy(workers))
-        await asyncio.sleep(random.uniform(0, 1.4))  # noqa: S311 - anywhere between two renewals
+        busy = await eventually(lambda: self._busy(workers), within_sec=60)
+        await asyncio.sleep(random.uniform(0, 1.4))  # anywhere between two renewals
         busy.kill()
         killed_at = time.monotonic()
         await self._claimed_again()
         took = time.monotonic() - killed_at
         assert (await sending).status == 200
         workers.remove(busy)
-        workers.append(await self._worker())
+        workers.append(await working(self._installation, workers=1))
         return took
-
-    async def _worker(self) -> Process:
-        worker = self._installation.worker(workers=1)
-
-        async def works() -> bool:
-            return "jobs at once" in worker.log_path.read_text()
-
-        await eventually(works)
-        return worker
 
     async def _busy(self, workers: list[Process]) -> Process | None:
         """Return the worker that has begun one more job than it has ended."""
@@ -93,9 +85,9 @@ class Leases:
         """
         known = {job.job_id for job in await self._installation.jobs()}
         spans = {"OTEL_TRACES_EXPORTER": "console"}
-        first = self._installation.worker(workers=jobs, variables=spans)
+        first = await working(self._installation, workers=jobs, variables=spans)
         sending = [asyncio.create_task(photo_to(self._server, SLOT)) for _ in range(jobs)]
-        await eventually(lambda: self._some_are_done(first))
+        await eventually(lambda: self._some_are_done(first), within_sec=60)
         first.send_signal(signal.SIGSTOP)
         held = [job for job in await self._new_jobs(known) if not job.is_finalized]
         second = self._installation.worker(workers=jobs) if another else None
@@ -124,7 +116,7 @@ class Leases:
             async def none_is() -> bool:
                 return (await (await connection.execute(statement.encode())).fetchone()) is None
 
-            await eventually(none_is)
+            await eventually(none_is, within_sec=60)
 
     async def _judged(self, known: set[Any], held: list[Job], tried: int, *, another: bool) -> Stopped:
         after = {job.job_id: job for job in await self._new_jobs(known)}

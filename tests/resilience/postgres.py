@@ -121,7 +121,8 @@ class PostgresServer:
     def end_connections(self, which: str) -> int:
         """End the clients' connections that the condition on `pg_stat_activity` selects; return how many."""
         ended = self.ask(
-            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{OWNER}' AND {which}"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            f" WHERE usename = '{OWNER}' AND {which}"
         )
         return len(ended)
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from aiohttp import ClientError
+
+from photochanger.domain.errors import PhotoChangerError
 from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
 from photochanger.entrypoints.cli.processes import ServeProcess
-from tests.system.installation import PASSWORD, SLOT, Installation, free_port
 from tests.resilience.nginx import nginx_before
+from tests.system.installation import PASSWORD, SLOT, Installation, free_port
 
 DRAIN_SEC: Final = 5
 """As the configuration for nginx says."""
@@ -87,7 +90,7 @@ class RollingRestart:
             sent = await send_photo(url, PASSWORD, self._photo, timeout_sec=70, on_progress=lambda _: None)
         except Refusal as refusal:
             return f"{refusal.status} {refusal.error.code}"
-        except Exception as error:  # whatever it is, it is what a booth saw
+        except (OSError, PhotoChangerError, asyncio.IncompleteReadError, ClientError) as error:
             return type(error).__name__
         assert isinstance(sent, Delivery)
         return "delivered"

@@ -10,6 +10,7 @@ import psycopg
 
 from photochanger.entrypoints.cli.processes import ServeProcess
 from tests.resilience.load import Load, delivered_since, photos_sent_to
+from tests.resilience.workers import working
 from tests.system.installation import Installation
 
 _END_THEM: Final = """
@@ -44,7 +45,7 @@ async def hand_over(
     With `cut_every_sec` all connections for signals are ended as often.
     """
     await installation.set_up({"effect": "none"}, timeout_sec=20)
-    server = await asyncio.to_thread(_started, installation, across=across)
+    server = await _started(installation, across=across)
     cuts: Counter[str] = Counter()
     async with photos_sent_to(server, booths=booths) as load:
         await delivered_since(load, 0)
@@ -62,12 +63,11 @@ async def hand_over(
     )
 
 
-def _started(installation: Installation, *, across: bool) -> ServeProcess:
+async def _started(installation: Installation, *, across: bool) -> ServeProcess:
     if not across:
-        return installation.serve(workers=8)
-    for _ in range(2):
-        installation.worker(workers=4)
-    return installation.serve("--no-worker")
+        return await asyncio.to_thread(installation.serve, workers=8)
+    await asyncio.gather(working(installation), working(installation))
+    return await asyncio.to_thread(installation.serve, "--no-worker")
 
 
 async def _cut(installation: Installation, every_sec: float | None, cuts: Counter[str]) -> None:

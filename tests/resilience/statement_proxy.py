@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that cuts a connection at a statement: before it arrives, or before its answer."""
+"""A proxy before PostgreSQL that cuts a connection at a statement: before it arrives, or its answer."""
 
 import asyncio
 from collections.abc import AsyncIterator

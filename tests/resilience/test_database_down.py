@@ -1,4 +1,4 @@
-"""PostgreSQL stops, freezes, is locked or full, while requests are held: answered in time, and all comes back."""
+"""PostgreSQL stops, freezes, is locked or full, while requests are held: they are answered in time."""
 
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system, pytest.mark.slow]
 
 TIME_OUT_SEC: Final = 6
 LATENESS_SEC: Final = 2.0
-"""Much more than is allowed, for a machine that is busy; `python -m tests.resilience database` has figures."""
+"""Much more than is allowed, for a busy machine: `python -m tests.resilience database` has the figures."""
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -1,4 +1,4 @@
-"""A worker that slept beyond its lease: what it writes then counts for nothing, and its files are collected."""
+"""A worker that slept beyond its lease: what it writes counts for nothing, and its files are collected."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.system.installation import Installation
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system, pytest.mark.slow]
 
-JOBS = 25
+JOBS = 12
 
 
 @pytest.mark.parametrize("another", [True, False], ids=["another worker", "alone"])

@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted, or fails over, under load: what was accepted is done, and photos go through again."""
+"""PostgreSQL is restarted, or fails over, under load: what was accepted is done, and more is accepted."""
 
 from pathlib import Path
 

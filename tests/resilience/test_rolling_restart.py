@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from photochanger.testing.photos import plain_jpeg
-from tests.system.installation import Installation
 from tests.resilience.nginx import program
 from tests.resilience.rolling import BOOTHS, RollingRestart
+from tests.system.installation import Installation
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 

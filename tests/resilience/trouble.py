@@ -68,7 +68,7 @@ async def photo_to(server: ServeProcess, slot_id: str) -> Seen:
 
 async def _seen(server: ServeProcess, request: bytes) -> Seen:
     began = time.monotonic()
-    answer = await exchange(port_of(server), request)
+    answer = await exchange(port_of(server), request, within_sec=70)
     return Seen(began, time.monotonic() - began, answer.status, _code(answer), "retry-after" in answer)
 
 
@@ -91,7 +91,7 @@ class Endurance:
         self._server = await asyncio.to_thread(self._installation.serve, workers=32)
 
     async def go_through(self, trouble: AbstractAsyncContextManager[None], *, held: int) -> Endured:
-        """Hold requests, have the trouble until all of them are answered, and wait until photos go through."""
+        """Hold requests, have trouble until all of them are answered, and wait until photos go through."""
         assert (await photo_to(self._server, QUICK)).status == 200
         holding = asyncio.gather(*(photo_to(self._server, HANGING) for _ in range(held)))
         await self._all_are_jobs(held + 1)
