@@ -9,15 +9,15 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from benchmarks.harness import percentile, table
 from photochanger.testing.photos import plain_jpeg
-from tests.resilience.leases import Leases, figures
+from tests.resilience.leases import Leases, Stopped, figures
 from tests.resilience.outages import Outage, failed_over, restarted
 from tests.resilience.postgres import TROUBLES, Mode, servers
 from tests.resilience.rolling import RollingRestart
@@ -39,7 +39,7 @@ class Report:
             self.broken.append(promise)
 
 
-Measurement: TypeAlias = Callable[[int, Path], Awaitable[Report]]
+Measurement: TypeAlias = Callable[[int, Path], Coroutine[Any, Any, Report]]
 
 
 @contextmanager
@@ -88,7 +88,7 @@ async def takeover(kills: int, folder: Path) -> Report:
 
 async def stopped(jobs: int, folder: Path) -> Report:
     """Workers that are stopped beyond their leases and go on: what they write then."""
-    parts = []
+    parts: list[Stopped] = []
     with an_installation(folder, "stopped") as installation:
         leases = Leases(installation)
         await leases.set_up(delay_ms=700)
@@ -192,7 +192,7 @@ def _add(report: Report, name: str, outage: Outage) -> None:
         f"{_counted(outage.load.outcomes())}; jobs: {_counted(outage.states())}; begun again:"
         f" {outage.done_again()}; first picture after {outage.back_sec:.2f} s; lost: {outage.lost()}"
     )
-    report.see(f"{name}: every job is done", kept=set(map(str, outage.states())) == {"completed"})
+    report.see(f"{name}: every job is done", kept=set(outage.states()) == {"completed"})
     report.see(f"{name}: nothing is lost", kept=outage.lost() == 0)
     report.see(f"{name}: back within 1 s", kept=outage.back_sec <= 1)
 

@@ -50,6 +50,7 @@ class Leases:
     async def _takeover(self, workers: list[Process]) -> float:
         sending = asyncio.create_task(photo_to(self._server, SLOT))
         busy = await eventually(lambda: self._busy(workers), within_sec=60)
+        assert busy is not None
         await asyncio.sleep(random.uniform(0, 1.4))  # anywhere between two renewals
         busy.kill()
         killed_at = time.monotonic()

@@ -24,9 +24,9 @@ class Outage:
     """From the moment at which PostgreSQL answered again to the first picture of a photo sent after it."""
     jobs: list[Job]
 
-    def states(self) -> Counter[JobState]:
+    def states(self) -> Counter[str]:
         """Return how many jobs ended in which state."""
-        return Counter(job.state for job in self.jobs)
+        return Counter(job.state.value for job in self.jobs)
 
     def done_again(self) -> int:
         """Return how often a job was claimed once more."""

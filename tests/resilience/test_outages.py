@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from photochanger.domain.job import JobState
 from tests.resilience.outages import Outage, failed_over, restarted
 from tests.resilience.postgres import Mode, PostgresServer, servers
 
@@ -14,7 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system]
 def assert_nothing_is_lost(outage: Outage) -> None:
     """See that booths got pictures, or were told to come again; and that every job was done."""
     assert set(outage.load.outcomes()) <= {"200", "503 database_unavailable"}
-    assert set(outage.states()) == {JobState.COMPLETED}
+    assert set(outage.states()) == {"completed"}
     assert outage.lost() == 0
 
 

@@ -113,11 +113,7 @@ class Endurance:
 
     async def _all_are_jobs(self, count: int) -> None:
         async def they_are() -> bool:
-            async with self._installation.container() as container:
-                async with container.pool().connection() as connection:
-                    cursor = await connection.execute("SELECT count(*) AS jobs FROM job")
-                    row = await cursor.fetchone()
-            return row is not None and row["jobs"] >= count
+            return len(await self._installation.jobs()) >= count
 
         await eventually(they_are)
 
