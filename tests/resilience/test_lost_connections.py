@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
 STEPS: Final = {
     "submit": b"INSERT INTO job ",
-    "claim": b"claimable_pending",
+    "claim": b"EXECUTE photochanger_claim",
     "renew": b"SET state = CASE allowed.state WHEN 'processing' THEN 'processing'",
     "announce": b"INSERT INTO media_object",
     "finalize": b"AS was_allowed",

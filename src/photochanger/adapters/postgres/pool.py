@@ -162,6 +162,7 @@ async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
     try:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+        connection.answer_sec = SLOW_ANSWER_SEC
         yield connection
     finally:
         await pool.putconn(connection)
