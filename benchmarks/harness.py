@@ -20,7 +20,7 @@ import psutil
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.operation import ParameterValue
-from photochanger.domain.slot import SLOT_IDS, ProviderCall
+from photochanger.domain.slot import MAX_CONCURRENCY, SLOT_IDS, ProviderCall, SlotId
 from photochanger.entrypoints.cli.booth import form
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.entrypoints.opening import opened
@@ -73,27 +73,33 @@ def configure(
     *,
     params: Mapping[str, ParameterValue] | None = None,
     timeout_sec: int = 48,
+    slot_id: SlotId = SLOT_IDS[0],
     **terms: Any,
 ) -> None:
-    """Set the first slot up, and the ingest password to `PASSWORD`.
+    """Set a slot up, the first one, and the ingest password to `PASSWORD`; no limit is one that could be noticed.
 
     It uses the rehearsal provider with `params`, unless `terms` of the configuration say otherwise.
     """
     call = ProviderCall(provider="rehearsal", operation="photo_effect", params=params or {})
     given = {"call": call, "is_active": True, "sync_response_timeout_sec": timeout_sec, "size_limit_mb": 100}
-    asyncio.run(_configure(data_dir, given | terms))
+    asyncio.run(_configure(data_dir, slot_id, given | terms))
 
 
-async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
+async def _configure(data_dir: Path, slot_id: SlotId, terms: Mapping[str, Any]) -> None:
     async with opened(Environment(data_dir=data_dir)) as container:
-        slot = await container.slots().get(SLOT_IDS[0])
+        slot = await container.slots().get(slot_id)
         configuration = replace(slot.configuration, **terms)
         await container.slots().save(replace(slot, configuration=configuration), entry=_SET_UP)
         settings = await container.settings().get()
         ingest = replace(
-            settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD), deduplicate=False
+            settings.ingest,
+            password_hash=await Argon2PasswordHasher().hash(PASSWORD),
+            deduplicate=False,
+            rate_limit_rps=10_000,
+            rate_limit_burst=100_000,
         )
-        await container.settings().save(replace(settings, ingest=ingest), entry=_SET_UP)
+        limits = replace(settings.limits, per_slot=MAX_CONCURRENCY)
+        await container.settings().save(replace(settings, ingest=ingest, limits=limits), entry=_SET_UP)
 
 
 @contextmanager
@@ -237,6 +243,18 @@ async def load(port: int, request: bytes, *, connections: int, requests: int) ->
 def resident_mib(pid: int) -> float:
     """Return the resident memory of the process, in MiB."""
     return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long the process, and those it has started and that are still there, were on a core."""
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(float(each.user + each.system) for each in times)
+
+
+def postgres_pid(data_dir: Path) -> int:
+    """Return the id of the embedded PostgreSQL's first process."""
+    return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
 def forget_peak(pid: int) -> None:
