@@ -47,7 +47,13 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.least:.3g}–{self.most:.3g})"
+        if self.least == self.most:
+            return _digits(self.median)
+        return f"{_digits(self.median)} ({_digits(self.least)}–{_digits(self.most)})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -129,7 +135,7 @@ def running(
 
 
 @contextmanager
-def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
+def bare(answer: Path, port: int, *options: str, variables: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run `benchmarks.bare` on the server's core during the context; give its process id."""
     command = [
         *pinned(SERVER_CORE),
@@ -140,7 +146,7 @@ def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
         str(answer),
         *options,
     ]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, **(variables or {})})
     try:
         wait_for(f"http://127.0.0.1:{port}/")
         yield process.pid

@@ -16,6 +16,7 @@ from typing import Final
 
 _BUFFER_BYTES: Final = 1 << 20
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+NO_CONTENT: Final = 204
 PATIENCE_SEC: Final = 120.0
 """An answer that takes longer counts as none."""
 
@@ -179,9 +180,10 @@ class _Stream:
         head, end, body = self._head.partition(b"\r\n\r\n")
         if end:
             found = _LENGTH.search(head)
-            if found is None:
+            self._status = int(head[9:12])
+            if found is None and self._status != NO_CONTENT:
                 raise ConnectionError("the answer has no Content-Length")
-            self._status, self._size = int(head[9:12]), int(found[1])
+            self._size = int(found[1]) if found else 0
             self._left = self._size - len(body)
 
     def _end(self) -> None:
