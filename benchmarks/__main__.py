@@ -76,14 +76,15 @@ def _compare(name: str, given: Sequence[str]) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one short round, to see that it works; writes no files"
     )
-    parser.add_argument("--rounds", type=int, help=f"interleaved rounds; default {ROUNDS}")
+    rounds = getattr(module, "ROUNDS", ROUNDS)
+    parser.add_argument("--rounds", type=int, help=f"interleaved rounds; default {rounds}")
     parser.add_argument(
         "--to", type=Path, help="folder for the .md, .json and .svg; default benchmarks/results"
     )
     _peers_option(parser)
     module.arguments(parser)
     options = parser.parse_args(given)
-    options.rounds = options.rounds or (1 if options.quick else ROUNDS)
+    options.rounds = options.rounds or (1 if options.quick else rounds)
     _end_after(LIMIT_MIN)
     began = time.monotonic()
     report: Report = module.run(options)

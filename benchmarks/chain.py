@@ -2,9 +2,9 @@
 
 `python -m benchmarks.chain DSN PRODUCERS WARM_UP_SEC SECONDS` has each producer submit a job, wait as a held
 request does until it is woken by the job's end, and submit the next; a worker claims the jobs and completes
-each at once with a picture and a preview. `python -m benchmarks.chain DSN PRODUCERS --jobs N` does N jobs with
-four workers that race for them and look for themselves only every 30 s, and counts those that took longer
-than 5 s: nobody had been woken for them.
+each at once with a picture and a preview. `python -m benchmarks.chain DSN PRODUCERS --jobs N` does N jobs
+with four workers that race for them and look for themselves only every 30 s, and counts those that took
+longer than 5 s: nobody had been woken for them.
 
 The rows of the photo's and the picture's files, which have to be there before, are made ahead and not timed.
 """

@@ -1,8 +1,8 @@
 """Our whole durable job against gateways that only pass a request on (goals G1, G2, G3, G10).
 
 A photo of 3 MB goes in; behind every gateway is the same fake image service, which answers at once with a
-picture of 3 MB as base64. nginx passes that on as it is, and is the limit; LiteLLM's proxy parses it and makes
-it anew, in one worker, once as it is installed and once with our settings of glibc's malloc. Ours is
+picture of 3 MB as base64. nginx passes that on as it is, and is the limit; LiteLLM's proxy parses it and
+makes it anew, in one worker, once as it is installed and once with our settings of glibc's malloc. Ours is
 `photochanger serve` with everything on: password, hash, durable job with three `fsync`ed files, metadata
 removed, the picture checked by decoding it, preview, logs, metrics. Peers do things that we do not (models,
 routing, spend), but nothing of theirs is durable.
@@ -154,7 +154,8 @@ class _Measurement:
         for name, port in ((LITELLM, LITELLM_PORT), (TUNED, TUNED_PORT)) if self._with_peers else ():
             pid = stack.enter_context(self._litellm(port, tuned=name == TUNED))
             malloc = "ours, by the environment" if name == TUNED else "glibc's defaults"
-            what = f"proxy {peers.pinned_version('litellm', 'litellm')}, one worker, no database; malloc: {malloc}"
+            pin = peers.pinned_version("litellm", "litellm")
+            what = f"proxy {pin}, one worker, no database; malloc: {malloc}"
             known.append(Gateway(name=name, what=what, port=port, request=edit, pid=pid))
         server = stack.enter_context(running(self._data_dir, PORT, workers=WORKERS, variables=_variables()))
         what = f"`photochanger serve --workers {WORKERS}`, provider gemini; malloc: its own settings"

@@ -82,7 +82,7 @@ def configure(
     slot_id: SlotId = SLOT_IDS[0],
     **terms: Any,
 ) -> None:
-    """Set a slot up, the first one, and the ingest password to `PASSWORD`; no limit is one that could be noticed.
+    """Set a slot up, the first one, and the ingest password to `PASSWORD`; no limit can be noticed.
 
     It uses the rehearsal provider with `params`, unless `terms` of the configuration say otherwise.
     """
@@ -114,6 +114,7 @@ def running(
     port: int,
     *,
     workers: int = 8,
+    options: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> Iterator[ServeProcess]:
@@ -123,6 +124,7 @@ def running(
         port,
         "--workers",
         str(workers),
+        *options,
         log_path=data_dir / f"serve-{port}.log",
         variables=variables,
         prefix=[*pinned(SERVER_CORE), *prefix],

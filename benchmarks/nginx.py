@@ -64,7 +64,7 @@ PROXY_LOCATION = """
 """Everything to the server on a port, over kept-alive connections, and buffered as by default."""
 
 PUT_LOCATION = "location /put/ { dav_methods PUT; create_full_put_path on; }"
-"""Bodies of PUT become files; `client_body_temp_path` is on the same file system, so they are only renamed."""
+"""Bodies of PUT become files, renamed out of `client_body_temp_path` on the same file system."""
 
 
 def version() -> str:

@@ -1,12 +1,13 @@
 """The job queue against procrastinate, PgQueuer and graphile-worker (goal G5).
 
 Eight producers at once, each adding a job when the one before is over, for all on the same PostgreSQL with
-`fsync` on, each in a database of its own that is new in every round. For the peers a job is over when a worker
-begins it: insert, then pick-up. For us it is over when the waiter has been woken: insert, claim, completion
-with a picture and a preview, wake-up. That is two transactions more, so the comparison is harder for us. Each
-queue has one process with producers and worker, on core 0; PostgreSQL is on core 1.
+`fsync` on, each in a database of its own that is new in every round. For the peers a job is over when a
+worker begins it: insert, then pick-up. For us it is over when the waiter has been woken: insert, claim,
+completion with a picture and a preview, wake-up. That is two transactions more, so the comparison is harder
+for us. Each queue has one process with producers and worker, on core 0; PostgreSQL is on core 1.
 
-Needs `python -m benchmarks install-peers`. `--stranded 100000` counts, besides, jobs that nobody was woken for.
+Needs `python -m benchmarks install-peers`. `--stranded 100000` counts, besides, jobs that nobody was woken
+for.
 """
 
 import argparse

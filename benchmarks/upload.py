@@ -6,7 +6,8 @@ hash, and is the yardstick. The bare endpoint has our server and parser and writ
 form, password, hash, a look at the picture's structure, `fsync`, durable job; it ends there, for the slot's
 provider has no key. Only ours makes anything durable. Then 32 photos of 50 MB at once, for the memory.
 
-Servers are on core 0, one at a time under load; load and PostgreSQL are on core 1. nginx has to be installed.
+Servers are on core 0, one at a time under load; load and PostgreSQL are on core 1. nginx has to be
+installed.
 """
 
 import argparse

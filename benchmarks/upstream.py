@@ -1,9 +1,9 @@
-"""An image service that costs next to nothing: it reads a whole request and answers with a ready-made picture.
+"""An image service that costs next to nothing: it reads a request and answers with a ready-made picture.
 
 Run as `python -m benchmarks.upstream PORT PICTURE`. It answers what Gemini's `generateContent` and OpenAI's
-`/v1/images/edits` answer, with the same picture as base64. `GET /delay/2.5` has it wait so many seconds before
-each answer from then on; `GET /calls` says how many pictures it has sent. Nothing of a request is looked at
-but its length: it is the floor that gateways are measured from, not a test of what they send.
+`/v1/images/edits` answer, with the same picture as base64. `GET /delay/2.5` has it wait so many seconds
+before each answer from then on; `GET /calls` says how many pictures it has sent. Nothing of a request is
+looked at but its length: it is the floor that gateways are measured from, not a test of what they send.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _begin(self) -> None:
         self._head, self._tail = b"", b""
         self._left: int | None = None
-        """How many bytes of the body are to come; None before the head's end, -1 where only its end will tell."""
+        """How much of the body is to come; None before the head's end, -1 where only its end will tell."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class

@@ -1,8 +1,8 @@
 """A job queue of somebody else's under eight closed-loop producers; run by the queue's own Python.
 
-`python closed_loop.py procrastinate|pgqueuer DSN PRODUCERS WARM_UP_SEC SECONDS` installs the queue's schema in
-an empty database, then has each producer add a job that does nothing, wait until a worker begins it, and add
-the next. Producers and worker are one process with one event loop, as ours are. It prints, as JSON, the
+`python closed_loop.py procrastinate|pgqueuer DSN PRODUCERS WARM_UP_SEC SECONDS` installs the queue's schema
+in an empty database, then has each producer add a job that does nothing, wait until a worker begins it, and
+add the next. Producers and worker are one process with one event loop, as ours are. It prints, as JSON, the
 milliseconds from before the adding to the beginning of each job, of those added after the warm-up.
 """
 
