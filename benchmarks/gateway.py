@@ -43,6 +43,7 @@ from benchmarks.harness import (
     postgres_pid,
     resident_mib,
     running,
+    url_of,
     wait_for,
 )
 from benchmarks.nginx import PROXY, PROXY_LOCATION, is_installed, nginx, version
@@ -109,16 +110,16 @@ def run(options: argparse.Namespace) -> Report:
     # As large as the camera's photos are often, and no larger than Gemini takes: nothing is scaled down.
     photo = camera_jpeg(2048, 1536, quality=97, noise=0.65)
     keep_to_load_core()
-    with installation() as data_dir, EmbeddedPostgres(data_dir):
+    with installation() as data_dir, EmbeddedPostgres(data_dir) as dsn:
         configure(data_dir, call=CALL)
-        return _Measurement(options, data_dir, photo).report()
+        return _Measurement(options, data_dir, dsn, photo).report()
 
 
 class _Measurement:
     """Everything that is measured with one image service, one database, and the gateways before them."""
 
-    def __init__(self, options: argparse.Namespace, data_dir: Path, photo: bytes) -> None:
-        self._data_dir, self._photo = data_dir, photo
+    def __init__(self, options: argparse.Namespace, data_dir: Path, dsn: str, photo: bytes) -> None:
+        self._data_dir, self._dsn, self._photo = data_dir, dsn, photo
         self._with_peers, self._with_memory = not options.without_peers, not options.without_memory
         self._quick: bool = options.quick
         self._count: int = options.rounds
@@ -222,7 +223,8 @@ class _Measurement:
                 finally:
                     _end(process)
             began = time.monotonic()
-            with running(self._data_dir, COLD_PORT, variables=_variables()):
+            variables = {**_variables(), "DATABASE_URL": url_of(self._dsn)}
+            with running(self._data_dir, COLD_PORT, variables=variables):
                 self._rounds.add(OURS, start=time.monotonic() - began)
 
     def _memory(self, gateways: Sequence[Gateway]) -> None:
@@ -282,9 +284,9 @@ class _Measurement:
             name="gateway",
             title="The whole durable job, and gateways that pass a request on",
             how=f"A photo of {len(self._photo) / 1e6:.1f} MB in and a picture as large out, over kept-alive "
-            f"connections; {self._count} interleaved rounds of {self._seconds:g} s for each load. Gateways on "
-            "core 0; load, image service and our PostgreSQL (`fsync` on) on core 1. Memory is of the gateway's "
-            "process; the database's is not in it.",
+            f"connections; {self._count} interleaved rounds of {self._seconds:g} s for each load. Gateways "
+            "on core 0; load, image service and our PostgreSQL (`fsync` on) on core 1. Memory is that of the "
+            "gateway's process; the database's is not in it.",
             contestants=[Contestant(name=each.name, what=each.what) for each in gateways],
             figures=[
                 figure for figure in FIGURES if any(self._rounds.of(g.name, figure.key) for g in gateways)

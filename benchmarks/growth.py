@@ -102,8 +102,8 @@ def run(options: argparse.Namespace) -> Report:
         name="growth",
         title=f"What {jobs:,} old jobs cost, and what processes bring",
         how=f"Median of {JOBS_A_ROUND} jobs and {READS_A_ROUND} reads a round, {options.rounds} interleaved "
-        f"rounds, embedded PostgreSQL with `fsync`; then processes with {PLACES} places each and a provider that "
-        f"takes {DELAY_SEC:g} s.",
+        f"rounds, embedded PostgreSQL with `fsync`; then processes with {PLACES} places each and a "
+        f"provider that takes {DELAY_SEC:g} s.",
         contestants=[
             Contestant(name=EMPTY, what="a new database"),
             Contestant(name=YOUNG, what=f"a copy of “{OLD}” without what is older than four days"),

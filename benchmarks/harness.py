@@ -16,6 +16,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import psutil
+from psycopg.conninfo import conninfo_to_dict
 
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
@@ -285,6 +286,12 @@ async def peak_resident_mib(pid: int, during: Callable[[], Awaitable[None]]) -> 
         await asyncio.sleep(0.005)
     await work
     return peak
+
+
+def url_of(dsn: str) -> str:
+    """Return a DSN of the embedded PostgreSQL as an address that every driver understands."""
+    where = conninfo_to_dict(dsn)
+    return f"postgresql://{where['user']}@/{where['dbname']}?host={where['host']}&port={where['port']}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

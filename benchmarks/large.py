@@ -83,9 +83,9 @@ def run(options: argparse.Namespace) -> Report:
     return Report(
         name="large",
         title="A photo of 50 MB, and a provider that answers at once",
-        how=f"A photo of {len(photo) / 1e6:.1f} MB in, a picture of {len(picture) / 1e6:.1f} MB out, one at a "
-        f"time; {options.rounds} interleaved rounds of {options.times} photos. Server on core 0; load, image "
-        "service and PostgreSQL (`fsync` on) on core 1.",
+        how=f"A photo of {len(photo) / 1e6:.1f} MB in, a picture of {len(picture) / 1e6:.1f} MB out, one "
+        f"at a time; {options.rounds} interleaved rounds of {options.times} photos. Server on core 0; "
+        "load, image service and PostgreSQL (`fsync` on) on core 1.",
         contestants=[
             Contestant(name=BARE, what="our server and parser, one file written, one sent"),
             Contestant(name=OURS, what="`photochanger serve`: the whole durable job, provider gemini"),

@@ -30,6 +30,7 @@ from benchmarks.harness import (
     keep_to_load_core,
     percentile,
     pinned,
+    url_of,
 )
 from benchmarks.report import OURS, Contestant, Figure, Goal, Report, Rounds, say
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres
@@ -117,8 +118,7 @@ def _one(dsn: str, name: str, folder: Path, period: Sequence[str]) -> dict[str, 
         else:
             python = str(peers.python_of(folder, "queues"))
             program = peers.HERE / "closed_loop.py"
-            url = f"postgresql://{where['user']}@/{_DATABASE}?host={where['host']}&port=5432"
-            command = [python, str(program), name.lower(), url, *period]
+            command = [python, str(program), name.lower(), url_of(database), *period]
         return _output(command)
 
 

@@ -118,8 +118,9 @@ def run(options: argparse.Namespace) -> Report:
     return Report(
         name="upload",
         title="Photos taken in: multipart to a file",
-        how=f"Photos of {len(photo) / 1e6:.1f} MB over {CONNECTIONS} kept-alive connections; {options.rounds} "
-        f"interleaved rounds of {seconds:g} s. Server on core 0; load and PostgreSQL (`fsync` on) on core 1.",
+        how=f"Photos of {len(photo) / 1e6:.1f} MB over {CONNECTIONS} kept-alive connections; "
+        f"{options.rounds} interleaved rounds of {seconds:g} s. Server on core 0; load "
+        "and PostgreSQL (`fsync` on) on core 1.",
         contestants=[Contestant(name=each.name, what=each.what) for each in takers],
         figures=[each for each in (RATE, CPU, IDLE, PEAK, EACH, FAILED) if rounds.of(OURS, each.key)],
         rounds=rounds,
