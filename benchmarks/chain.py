@@ -54,6 +54,7 @@ class Chain:
         self._ready: list[tuple[StoredImage, JobResult]] = []
         self._results: dict[JobId, JobResult] = {}
         self._latencies: list[float] = []
+        self._cpu_ms = 0.0
         self._failed = 0
 
     async def open(self) -> None:
@@ -94,8 +95,10 @@ class Chain:
             )
             for _ in range(workers)
         ]
+        ahead, cpu = len(self._ready), time.process_time()
         serving = [asyncio.create_task(worker.serve()) for worker in crew]
         await asyncio.gather(*(self._produce(numbers) for _ in range(self._producers)))
+        self._cpu_ms = (time.process_time() - cpu) * 1000 / (ahead - len(self._ready))
         for worker in crew:
             worker.stop()
         await asyncio.gather(*serving)
@@ -135,6 +138,7 @@ class Chain:
             {
                 "latencies_ms": self._latencies,
                 "seconds": seconds,
+                "cpu_ms": self._cpu_ms,
                 "failed": self._failed,
                 "stranded": stranded,
             }

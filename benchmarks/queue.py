@@ -44,6 +44,7 @@ RATE = Figure(key="rate", label="jobs a second", less_is_better=False)
 P50 = Figure(key="p50", label="latency, p50 ms")
 P99 = Figure(key="p99", label="latency, p99 ms")
 WORST = Figure(key="worst", label="latency, most ms")
+CPU = Figure(key="cpu", label="CPU ms a job, of producers and worker")
 FAILED = Figure(key="failed", label="failed")
 
 
@@ -77,8 +78,8 @@ def run(options: argparse.Namespace) -> Report:
         f"rounds of {seconds:g} s each after {WARM_UP_SEC:g} s, PostgreSQL 18 with fsync; queue on core 0, "
         "PostgreSQL on core 1.",
         contestants=contestants,
-        figures=[RATE, P50, P99, WORST, FAILED],
-        plotted=["rate", "p50", "p99"],
+        figures=[RATE, P50, P99, WORST, CPU, FAILED],
+        plotted=["rate", "p50", "p99", "cpu"],
         rounds=rounds,
         goals=_goals(rounds, [each.name for each in contestants[:-1]]),
         notes=notes,
@@ -100,7 +101,7 @@ def _contestants(folder: Path, *, with_peers: bool) -> Sequence[Contestant]:
             what=f"{peers.pinned_version('queues', 'pgqueuer')}, asyncpg, batches of ten (its default)",
         ),
     ]
-    if peers.node_folder(folder, "graphile") is not None:
+    if peers.has_node_peer(folder, "graphile"):
         what = "0.17.3 on Node, eight jobs at once, no local queue (its default)"
         known.append(Contestant(name="graphile-worker", what=what))
     return [*known, ours]
@@ -113,7 +114,7 @@ def _one(dsn: str, name: str, folder: Path, period: Sequence[str]) -> dict[str, 
             migrate(database)
             command = [sys.executable, "-m", "benchmarks.chain", database, *period]
         elif name == "graphile-worker":
-            program = folder / "graphile" / "closed_loop.mjs"
+            program = peers.node_program(folder, "graphile")
             command = ["node", str(program), str(where["host"]), _DATABASE, *period]
         else:
             python = str(peers.python_of(folder, "queues"))
@@ -155,6 +156,7 @@ def _figures(seen: dict[str, Any]) -> dict[str, float]:
         "p50": percentile(latencies, 0.5),
         "p99": percentile(latencies, 0.99),
         "worst": max(latencies),
+        "cpu": seen["cpu_ms"],
         "failed": seen.get("failed", 0),
     }
 

@@ -63,7 +63,7 @@ def _install_python(target: Path, lock: Path) -> None:
 
 
 def _install_node(target: Path, lock: Path) -> None:
-    for name in ("package.json", "package-lock.json", "closed_loop.mjs"):
+    for name in ("package.json", "package-lock.json"):
         shutil.copy(lock.parent / name, target)
     subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=target, check=True)
 
@@ -76,10 +76,14 @@ def python_of(folder: Path, name: str) -> Path:
     return python
 
 
-def node_folder(folder: Path, name: str) -> Path | None:
-    """Return the folder of a peer from npm; None where it is not installed."""
-    there = (folder / name / _DONE).exists() and shutil.which("node") is not None
-    return folder / name if there else None
+def has_node_peer(folder: Path, name: str) -> bool:
+    """Say whether a peer from npm is installed."""
+    return (folder / name / _DONE).exists() and shutil.which("node") is not None
+
+
+def node_program(folder: Path, name: str) -> Path:
+    """Return the program that runs a peer from npm: Node finds packages beside it only."""
+    return Path(shutil.copy(HERE / name / "closed_loop.mjs", folder / name))
 
 
 def pinned_version(name: str, package: str) -> str:

@@ -35,10 +35,11 @@ class Loop:
 
     async def run(self, add: Add) -> str:
         """Produce until the time is over; return the figures."""
-        start = time.perf_counter() + self._warm_up_sec
+        start, cpu = time.perf_counter() + self._warm_up_sec, time.process_time()
         end = start + self._seconds
         await asyncio.gather(*(self._produce(add, start, end) for _ in range(self._producers)))
-        return json.dumps({"latencies_ms": self._latencies, "seconds": self._seconds})
+        cpu_ms = (time.process_time() - cpu) * 1000 / self._number
+        return json.dumps({"latencies_ms": self._latencies, "seconds": self._seconds, "cpu_ms": cpu_ms})
 
     async def _produce(self, add: Add, start: float, end: float) -> None:
         while (began := time.perf_counter()) < end:

@@ -28,6 +28,7 @@ const runner = await run({
   taskList: { nothing },
 });
 
+const cpuBefore = process.cpuUsage();
 const start = performance.now() + Number(warmUpText) * 1000;
 const end = start + Number(secondsText) * 1000;
 
@@ -42,7 +43,9 @@ async function produce() {
 }
 
 await Promise.all(Array.from({ length: producers }, produce));
-console.log(JSON.stringify({ latencies_ms: latencies, seconds: Number(secondsText) }));
+const cpu = process.cpuUsage(cpuBefore);
+const cpu_ms = (cpu.user + cpu.system) / 1000 / last;
+console.log(JSON.stringify({ latencies_ms: latencies, seconds: Number(secondsText), cpu_ms }));
 await runner.stop();
 await pgPool.end();
 process.exit(0);
