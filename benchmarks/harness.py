@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,10 +255,16 @@ def resident_mib(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long the process, and those it has started and that are still there, were on a core."""
+    """Return how long the process was on a core, and all that it has started, also those that have ended."""
     process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(float(each.user + each.system) for each in times)
+    children = process.children(recursive=True)
+    own = process.cpu_times()
+    seconds = float(own.user + own.system + own.children_user + own.children_system)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):  # it has just ended, and counts in the next reading
+            times = child.cpu_times()
+            seconds += float(times.user + times.system)
+    return seconds
 
 
 def postgres_pid(data_dir: Path) -> int:

@@ -123,6 +123,7 @@ def run(options: argparse.Namespace) -> Report:
         "and PostgreSQL (`fsync` on) on core 1.",
         contestants=[Contestant(name=each.name, what=each.what) for each in takers],
         figures=[each for each in (RATE, CPU, IDLE, PEAK, EACH, FAILED) if rounds.of(OURS, each.key)],
+        plotted=["rate", "cpu", "each"],
         rounds=rounds,
         goals=list(_goals(rounds, takers)),
     )

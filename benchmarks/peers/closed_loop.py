@@ -38,8 +38,14 @@ class Loop:
         start, cpu = time.perf_counter() + self._warm_up_sec, time.process_time()
         end = start + self._seconds
         await asyncio.gather(*(self._produce(add, start, end) for _ in range(self._producers)))
-        cpu_ms = (time.process_time() - cpu) * 1000 / self._number
-        return json.dumps({"latencies_ms": self._latencies, "seconds": self._seconds, "cpu_ms": cpu_ms})
+        return json.dumps(
+            {
+                "latencies_ms": self._latencies,
+                "seconds": self._seconds,
+                "cpu_seconds": time.process_time() - cpu,
+                "jobs": self._number,
+            }
+        )
 
     async def _produce(self, add: Add, start: float, end: float) -> None:
         while (began := time.perf_counter()) < end:

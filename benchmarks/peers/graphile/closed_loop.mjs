@@ -44,8 +44,8 @@ async function produce() {
 
 await Promise.all(Array.from({ length: producers }, produce));
 const cpu = process.cpuUsage(cpuBefore);
-const cpu_ms = (cpu.user + cpu.system) / 1000 / last;
-console.log(JSON.stringify({ latencies_ms: latencies, seconds: Number(secondsText), cpu_ms }));
+const cpu_seconds = (cpu.user + cpu.system) / 1e6;
+console.log(JSON.stringify({ latencies_ms: latencies, seconds: Number(secondsText), cpu_seconds, jobs: last }));
 await runner.stop();
 await pgPool.end();
 process.exit(0);
