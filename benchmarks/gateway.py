@@ -294,6 +294,11 @@ class _Measurement:
             plotted=["alone_p50", "rate", "peak", "held", "start"],
             rounds=self._rounds,
             goals=list(self._goals([each.name for each in gateways])),
+            notes=[
+                f"CPU time of a photo, ours ÷ {each.name}: {self._rounds.ratio(OURS, each.name, 'cpu')}"
+                for each in gateways
+                if each.name != OURS and self._rounds.of(each.name, "cpu")
+            ],
         )
 
     def _goals(self, names: Sequence[str]) -> Iterator[Goal]:
