@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.signals import Signals, Topic
 from photochanger.application.ports.storage import SettingsRepository, SlotRepository
+from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.errors import SlotNotFound
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId, parse_slot_id
@@ -22,6 +23,12 @@ class Configuration:
 
     slots: Mapping[SlotId, Slot]
     settings: Settings
+
+    @property
+    def limits(self) -> ConcurrencyLimits:
+        """How many jobs may be under way at once, at each slot and provider."""
+        slots = {slot_id: self.settings.places(slot.configuration) for slot_id, slot in self.slots.items()}
+        return ConcurrencyLimits(slots=slots, providers=self.settings.limits.per_provider)
 
     def slot(self, slot_id: str) -> Slot:
         """Return the slot, switched on or off; raises `SlotNotFound` for anything that is not a slot's id."""

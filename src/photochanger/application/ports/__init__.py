@@ -31,6 +31,7 @@ from photochanger.application.ports.providers import (
 )
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     Installation,
     JobReading,
@@ -40,6 +41,7 @@ from photochanger.application.ports.storage import (
     MediaRegistry,
     MediaStore,
     MediaWriter,
+    Place,
     ProviderUsage,
     ResultReading,
     SettingsRepository,
@@ -54,6 +56,7 @@ __all__ = [
     "AccountRepository",
     "AuditFilter",
     "AuditLog",
+    "Claimed",
     "Clock",
     "Due",
     "EndedResults",
@@ -76,6 +79,7 @@ __all__ = [
     "MediaStore",
     "MediaWriter",
     "PasswordHasher",
+    "Place",
     "PreparedImage",
     "ProviderFactory",
     "ProviderUsage",
