@@ -53,8 +53,8 @@ class Place:
     process: Running | None = None
     base_url: str = ""
     is_ready: bool = False
-    dismissed: Running | None = None
-    """The process that somebody has asked to end, or is about to kill."""
+    dismissed: set[int] = field(default_factory=set)
+    """The starts whose process somebody has asked to end, or is about to kill."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever does something to it that takes time."""
 
@@ -112,7 +112,7 @@ class Fleet:
         assert place.process is not None
         self.logs[place.incarnation] = place.process.log_path
         self._history.tell(place.incarnation, "started", pid=place.process.pid, **(variables or {}))
-        watching = asyncio.create_task(self._watch(place, place.process))
+        watching = asyncio.create_task(self._watch(place, place.process, place.starts))
         self._tasks.add(watching)
         watching.add_done_callback(self._tasks.discard)
 
@@ -146,24 +146,24 @@ class Fleet:
         )
         place.base_url = base_url
 
-    async def _watch(self, place: Place, process: Running) -> None:
+    async def _watch(self, place: Place, process: Running, start: int) -> None:
         """See it get ready, and see it end; where nobody has asked for the end, start another."""
         incarnation = place.incarnation
         began = self._history.now
         is_ready = False
         while process.exit_status is None:
             is_ready = is_ready or await self._takes_work(place, process)
-            if is_ready and not place.is_ready and place.dismissed is not process:
+            if is_ready and not place.is_ready and start not in place.dismissed:
                 place.is_ready = True
                 self._history.tell(incarnation, "ready", after_sec=round(self._history.now - began, 3))
             await asyncio.sleep(_LOOK_SEC)
-        expected = place.dismissed is process
+        expected = start in place.dismissed
         self._history.tell(incarnation, "ended", status=process.exit_status, expected=expected)
         if expected or self.is_over:
             return
         place.is_ready = False
         await asyncio.sleep(_RESTART_SEC)
-        if place.dismissed is not process:
+        if start not in place.dismissed:
             await self.start(place)
 
     async def _takes_work(self, place: Place, process: Running) -> bool:
@@ -197,7 +197,8 @@ class Fleet:
         """Kill it with SIGKILL, and return once it is gone. Who kills starts it again."""
         process = place.process
         assert process is not None
-        place.is_ready, place.dismissed = False, process
+        place.is_ready = False
+        place.dismissed.add(place.starts)
         process.send_signal(signal.SIGKILL)
         await self._ended(process)
 
@@ -205,7 +206,8 @@ class Fleet:
         """Ask it to end with SIGTERM, and return what it ended with; None where it does not within 80 s."""
         process = place.process
         assert process is not None
-        place.is_ready, place.dismissed = False, process
+        place.is_ready = False
+        place.dismissed.add(place.starts)
         process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(_END_PATIENCE_SEC):
@@ -236,8 +238,8 @@ class Fleet:
         """Ask all to end, and return what each ended with."""
         self.is_over = True
         statuses = await asyncio.gather(*(self.end(place) for place in self.places))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._tasks:  # what has not ended by now is killed, and is in the statuses
+            task.cancel()
         return {place.incarnation: status for place, status in zip(self.places, statuses, strict=True)}
 
     def kill_all(self) -> None:

@@ -4,13 +4,17 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+from photochanger.application.sweep import TURN
 from tests.chaos.history import Event, Kind
 from tests.chaos.load import LONGEST_SEC, SWITCHED_SLOT
-from tests.chaos.reading import Run, Verdict, covered, in_order
+from tests.chaos.reading import Run, Span, Verdict, covered, in_order
 
 TEMPORARY_SEC: Final = 60.0
 """How long after its time a temporary file may be there while database and store are."""
 
+
+TURN_SEC: Final = TURN.total_seconds()
+"""For so long nobody else sweeps where whoever was at it was killed or halted."""
 
 SLOPE_MB_PER_MIN: Final = 1.0
 
@@ -30,7 +34,10 @@ def temporary_files_go(run: Run) -> Verdict:
     verdict = Verdict(invariant="no temporary file outlives its time by a minute")
     worst = 0.0
     faults = [span for name in ("postgres", "store") for span, _ in run.spans(name)]
-    barred = in_order([*faults, *run.nobody_there])
+    turns = [
+        Span(span.start, span.end + TURN_SEC) for name in ("kill", "stop") for span, _ in run.spans(name)
+    ]
+    barred = in_order([*faults, *turns, *run.nobody_there])
     for event in run.of("temporary"):
         verdict.checked += 1
         overdue = event.facts["overdue_sec"]

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from photochanger.application.process_job import LEASE
 from tests.chaos.provider import FAILURES
 
 KINDS: Final = ("kill", "stop", "term", "postgres", "store", "provider", "clock")
 
-LEASE_SEC: Final = 4.0
-"""How long a worker may be silent before another takes its job (`process_job.LEASE`)."""
+LEASE_SEC: Final = LEASE.total_seconds()
 
 _GAP_SEC: Final[Mapping[str, float]] = {
     "kill": 4.0,
