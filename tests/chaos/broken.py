@@ -48,7 +48,7 @@ def kept_files() -> None:
     async def pretend(self: Any, keys: Collection[str]) -> frozenset[str]:
         return frozenset(keys)
 
-    FilesystemMediaStore.delete = pretend  # type: ignore[method-assign,assignment]
+    FilesystemMediaStore.delete = pretend  # type: ignore[method-assign]
 
 
 def talkative_logs() -> None:

@@ -12,6 +12,10 @@ FINAL_WITHIN_SEC: Final = 5.0
 """How long after its deadline a job may be unfinished while somebody is there to end it."""
 
 
+CONNECTING_SEC: Final = 1.0
+"""Who sends a request so shortly before a server is asked to end may be too late: it closes its doors before
+it has seen the request."""
+
 SETTLING_SEC: Final = 0.25
 """How long after its deadline an answer may come, besides what the control was late."""
 
@@ -94,7 +98,11 @@ def _may_be_unanswered(run: Run, request: Request, reason: str) -> bool:
     server, end = request.facts["server"], min(request.end, run.end)
     if reason == "refused":  # nothing was sent yet
         return run.is_gone(server, end) or run.during("stop", request.invoked.at, end, target=server)
-    return run.was_killed(server, end)
+    return run.was_killed(server, end) or any(
+        request.invoked.at > span.start - CONNECTING_SEC
+        for span, facts in run.spans("term")
+        if facts["target"] == server
+    )
 
 
 def answers_come_in_time(run: Run) -> Verdict:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -28,9 +28,21 @@ JOB = JobFact(
     source="provider",
     result_sha256="picture-1",
 )
-PICTURE = {"picture_sha256": "picture-1", "shows_photo": 1, "shows_call": 7}
-GIVEN = {"status": 200, "took_sec": 1.0, "job_id": "job-1", "source": "provider", **PICTURE}
-REFUSED = {"status": 504, "took_sec": 20.0, "code": "timeout", "job_id": "job-1", "failure_reason": "timeout"}
+PICTURE: Final[dict[str, Any]] = {"picture_sha256": "picture-1", "shows_photo": 1, "shows_call": 7}
+GIVEN: Final[dict[str, Any]] = {
+    "status": 200,
+    "took_sec": 1.0,
+    "job_id": "job-1",
+    "source": "provider",
+    **PICTURE,
+}
+REFUSED: Final[dict[str, Any]] = {
+    "status": 504,
+    "took_sec": 20.0,
+    "code": "timeout",
+    "job_id": "job-1",
+    "failure_reason": "timeout",
+}
 
 
 def operation(
