@@ -88,7 +88,7 @@ class ProcessJob:
             if verdict is not None:
                 await self._finalize(job, verdict, deadline)
         except DeadlineExceeded:
-            await self._expire(job, deadline)
+            await self._expire(job, deadline, progress)
         except asyncio.CancelledError:
             with suppress(DatabaseUnavailable):
                 await self._jobs.release(job.job_id, fence=job.fence)
@@ -164,10 +164,19 @@ class ProcessJob:
             result=stand_in,
         )
 
-    async def _expire(self, job: Job, deadline: float) -> None:
-        """End the job at its deadline, for no request may be waiting that would."""
-        await asyncio.sleep(max(0.0, deadline - self._clock.monotonic()))
+    async def _expire(self, job: Job, deadline: float, progress: Progress) -> None:
+        """End the job at its deadline, for no request may be waiting that would.
+
+        Where the deadline is far off, the room is for others: the job is only kept from being tried in vain
+        again, and ended by whoever waits for it, or by the sweep.
+        """
+        left = max(0.0, deadline - self._clock.monotonic())
         with suppress(DatabaseUnavailable):
+            if left > RENEW_EVERY_SEC:
+                lease = timedelta(seconds=left)
+                await self._jobs.renew(job.job_id, fence=job.fence, lease=lease, attempts=progress.attempts)
+                return
+            await asyncio.sleep(left)
             await self._jobs.expire([job.job_id])
 
     async def _produce(self, job: Job, end: float, deadline: float, progress: Progress) -> JobResult:
