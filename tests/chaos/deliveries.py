@@ -3,11 +3,16 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Final
 
+from photochanger.application.process_job import LEASE
 from tests.chaos.history import Event, Kind
 from tests.chaos.load import SLOTS
 from tests.chaos.observed import JobFact
 from tests.chaos.reading import Run, Verdict
+
+STARVED_SEC: Final = (LEASE / 3).total_seconds()
+"""Who waits longer than that for a processor may renew its leases too late."""
 
 
 def results_stay_what_they_were(run: Run) -> Verdict:
@@ -82,20 +87,19 @@ def no_call_is_wasted(run: Run) -> Verdict:
 
 def _cause_of_repetition(run: Run, before: Event, after: Event, further: list[float]) -> str | None:
     """Return why a photo was sent again; a further job of it, once each, is taken out of `further`."""
-    if before.facts["answer"] != "ok":
-        return "the provider's fault"
     holder = before.facts["by"]
-    if run.is_gone(holder, after.at):
-        return "a process's end"
-    if run.during("stop", before.at, after.at, target=holder):
-        return "a process's halt"
-    if run.during("postgres", before.at, after.at, after_sec=1.0):
-        return "the database's end"
-    for created_at in further:
-        if created_at <= after.at:
-            further.remove(created_at)
-            return "another job"
-    return None
+    causes = {
+        "the provider's fault": before.facts["answer"] != "ok",
+        "a process's end": run.is_gone(holder, after.at),
+        "a process's halt": run.during("stop", before.at, after.at, target=holder),
+        "the database's end": run.during("postgres", before.at, after.at, after_sec=1.0),
+        "a process's starvation": run.starved_sec(holder, before.at, after.at) > STARVED_SEC,
+    }
+    created = [created_at for created_at in further if created_at <= after.at]
+    if created and not any(causes.values()):
+        further.remove(created[0])
+        return "another job"
+    return next((cause for cause, holds in causes.items() if holds), None)
 
 
 def one_job_per_key_and_twins(run: Run) -> Verdict:

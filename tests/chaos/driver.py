@@ -41,6 +41,7 @@ DISK_BYTES: Final = 512 * 2**20
 DISK_FILES: Final = 500_000
 
 SAMPLE_EVERY_SEC: Final = 5.0
+LOOK_CLOSELY_EVERY_SEC: Final = 0.5
 
 _ALL_FINAL_WITHIN_SEC: Final = 40.0
 _LOOK_SEC: Final = 0.1
@@ -240,7 +241,10 @@ class _Driver:
         everybody = crowd(
             scene, booths=self._plan.booths, guests=self._plan.guests, pause_sec=self._plan.pause_sec
         )
-        watching = asyncio.create_task(self._watch(fleet, container))
+        watching = [
+            asyncio.create_task(self._watch(fleet, container)),
+            asyncio.create_task(_watch_closely(fleet)),
+        ]
         try:
             async with controlled(self._history), asyncio.TaskGroup() as group:
                 for each in everybody:
@@ -248,8 +252,9 @@ class _Driver:
                 yield
                 scene.over = True
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
 
     async def _watch(self, fleet: Fleet, container: Container) -> None:
         while True:
@@ -316,6 +321,12 @@ class _Driver:
             counts=_counted(observation),
             history=folder / "history.jsonl",
         )
+
+
+async def _watch_closely(fleet: Fleet) -> None:
+    while True:
+        fleet.look_who_starves()
+        await asyncio.sleep(LOOK_CLOSELY_EVERY_SEC)
 
 
 def _shared_out(kills: int, places: int) -> Sequence[tuple[int, int]]:

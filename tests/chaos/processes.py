@@ -19,6 +19,7 @@ from tests.system.installation import Installation, free_port
 _READY: Final = {"serve": b" is ready at ", "worker": b" jobs at once."}
 _LOOK_SEC: Final = 0.05
 _LOOK_CLOSELY_SEC: Final = 0.005
+_STARVING_SEC: Final = 0.02
 _RESTART_SEC: Final = 0.5
 """After so long an init system would start what has ended by itself."""
 _PROBE_SEC: Final = 2.0
@@ -96,6 +97,7 @@ class Fleet:
         ]
         self.logs: dict[str, Path] = {}
         """What each process has written, by its incarnation."""
+        self._waited: dict[str, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_over = False
 
@@ -221,6 +223,28 @@ class Fleet:
             if process.exit_status is not None:
                 return
             await asyncio.sleep(_LOOK_CLOSELY_SEC)
+
+    def look_who_starves(self) -> None:
+        """Note of every process for how long its main thread has waited for a processor since the last look.
+
+        Linux counts that: the second number of `/proc/<pid>/schedstat` (Documentation/scheduler/sched-stats).
+        """
+        for place in self.places:
+            if place.process is None or place.process.exit_status is not None:
+                continue
+            try:
+                waited = int(Path(f"/proc/{place.process.pid}/schedstat").read_text().split()[1]) / 1e9
+            except (OSError, IndexError):
+                continue
+            since = self._waited.get(place.incarnation, (self._history.now, 0.0))
+            self._waited[place.incarnation] = (self._history.now, waited)
+            if waited - since[1] > _STARVING_SEC:
+                self._history.tell(
+                    place.incarnation,
+                    "starved",
+                    since=round(since[0], 3),
+                    for_sec=round(waited - since[1], 3),
+                )
 
     def sample(self) -> None:
         """Note the memory and the descriptors of every process that is ready."""

@@ -168,6 +168,21 @@ class Run:
                 yield halt.start, -1
             at = max(at, halt.end)
 
+    def starved_sec(self, process: str, start: float, end: float) -> float:
+        """Return for how long the process waited for a processor then, as far as it was looked at."""
+        events = self._starved.get(process, ())
+        return sum(
+            (event.facts["for_sec"] for event in events if event.facts["since"] <= end and event.at >= start),
+            0.0,
+        )
+
+    @cached_property
+    def _starved(self) -> Mapping[str, Sequence[Event]]:
+        found: dict[str, list[Event]] = defaultdict(list)
+        for event in self.of("starved"):
+            found[event.who].append(event)
+        return found
+
     @property
     def worst_control_sec(self) -> float:
         """How late the worst control was, in seconds."""

@@ -148,6 +148,7 @@ OTHER = replace(
 )
 CANCELLED = replace(TIMED_OUT, state="cancelled", failure_reason="cancelled", finalized_at=12.0)
 KILLED = fault(50, 10.7, 10.7, "kill", target="worker-0.1", phase="ready")
+STARVED = told(14.0, "worker-0.1", "starved", since=10.6, for_sec=3.0)
 HALTED = fault(50, 10.7, 14.0, "stop", target="worker-0.1")
 DOWN = fault(50, 29.0, 36.0, "postgres", mode="fast")
 
@@ -333,6 +334,7 @@ UNHEARD = photo(1, 10.0, 11.1, Kind.UNKNOWN, reason="hung up")
     [
         of(*SENT, call(10.5), *KILLED, call(10.9, 8, "worker-1.1"), *AUDITED),
         of(*SENT, call(10.5), *HALTED, call(14.9, 8, "worker-1.1"), *AUDITED),
+        of(*SENT, call(10.5), STARVED, call(14.9, 8, "worker-1.1"), *AUDITED, *KILLED),
         of(
             *SENT, call(10.5, answer="overloaded"), call(10.8, 8), *AUDITED, *fault(3, 10.0, 11.0, "provider")
         ),

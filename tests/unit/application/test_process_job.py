@@ -137,6 +137,18 @@ async def test_a_defect_ends_the_job_and_is_raised_for_the_log(house: House) -> 
     assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "internal_error")
 
 
+async def test_an_error_of_a_job_that_is_over_is_no_defect(house: House) -> None:
+    submitted = await house.submit()
+    claimed = await house.claim()
+    cancelled = claimed.job.apply(JobEvent.CANCEL_REQUESTED, now=house.clock.now())
+    house.storage.records.replace_job(cancelled)
+    await house.storage.files.delete(await house.keys())
+
+    await house.process_job(claimed)
+
+    assert (await house.state_of(submitted)).job == cancelled
+
+
 async def test_a_provider_that_hangs_is_cut_short_and_the_job_times_out(house: House) -> None:
     house.provider.behaviour = hang
     submitted = await house.submit(time_left_sec=1.0)
