@@ -24,7 +24,7 @@ from tests.chaos.nemesis import BucketTrouble, Database, DiskTrouble, Nemesis, T
 from tests.chaos.processes import Fleet
 from tests.chaos.provider import ProviderLog, key_of
 from tests.chaos.reading import Verdict
-from tests.chaos.schedule import KINDS, kills, schedule
+from tests.chaos.schedule import KINDS, Fault, kills, schedule
 from tests.chaos.zygote import Zygote
 from tests.crash.victim import OWN_GROUP
 from tests.s3_gate import S3Gate
@@ -150,42 +150,46 @@ class _Driver:
 
     async def run(self, folder: Path) -> Report:
         async with AsyncExitStack() as stack:
-            gemini = await stack.enter_async_context(self._provider.fake())
-            zygote = await self._zygote(stack)
-            signing_key = self._canaries.new("signing key", more=secrets.token_hex(24))
-            fleet = Fleet(
-                self._installation,
-                self._history,
-                serves=self._plan.serves,
-                workers=self._plan.workers,
-                jobs_at_once=self._plan.jobs_at_once,
-                variables={**SETTINGS, "GEMINI_BASE_URL": gemini.base_url, "JWT_SIGNING_KEY": signing_key},
-                zygote=zygote,
-                prefix=self._plan.prefix,
-            )
-            stack.callback(fleet.kill_all)
-            self._canaries.named["provider's key"] = key_of("")
+            fleet = await self._fleet(stack)
             await self._start(fleet)
             container = await stack.enter_async_context(self._installation.container())
-            line = await stack.enter_async_context(
-                opened_line(fleet, self._history, random.Random(f"{self._plan.seed} balancer"))
-            )
-            scene = self._scene(line)
+            chance = random.Random(f"{self._plan.seed} balancer")
+            scene = self._scene(await stack.enter_async_context(opened_line(fleet, self._history, chance)))
             await scene.log_in()
             self._canaries.named["token"] = scene.token.rpartition(".")[2]
             await scene.set_up()
-            nemesis = Nemesis(
-                fleet,
-                self._history,
-                provider=self._provider,
-                database=self._database,
-                trouble=self._trouble,
-                faketime=FAKETIME[0] if FAKETIME else None,
-            )
             async with self._load(scene, fleet, container):
-                await self._torment(fleet, nemesis)
+                await self._torment(fleet)
             observation = await self._observe(scene, fleet, container)
         return self._report(observation, folder)
+
+    async def _fleet(self, stack: AsyncExitStack) -> Fleet:
+        """Return the processes, none of which is started yet, and all of which end with the stack."""
+        gemini = await stack.enter_async_context(self._provider.fake())
+        signing_key = self._canaries.new("signing key", more=secrets.token_hex(24))
+        self._canaries.named["provider's key"] = key_of("")
+        fleet = Fleet(
+            self._installation,
+            self._history,
+            serves=self._plan.serves,
+            workers=self._plan.workers,
+            jobs_at_once=self._plan.jobs_at_once,
+            variables={**SETTINGS, "GEMINI_BASE_URL": gemini.base_url, "JWT_SIGNING_KEY": signing_key},
+            zygote=await self._zygote(stack),
+            prefix=self._plan.prefix,
+        )
+        stack.callback(fleet.kill_all)
+        return fleet
+
+    def _nemesis(self, fleet: Fleet) -> Nemesis:
+        return Nemesis(
+            fleet,
+            self._history,
+            provider=self._provider,
+            database=self._database,
+            trouble=self._trouble,
+            faketime=FAKETIME[0] if FAKETIME else None,
+        )
 
     async def _zygote(self, stack: AsyncExitStack) -> Zygote | None:
         if not self._plan.forked:
@@ -217,24 +221,27 @@ class _Driver:
         )
         return Scene(seed=self._plan.seed, history=self._history, line=line, secrets=given)
 
-    async def _torment(self, fleet: Fleet, nemesis: Nemesis) -> None:
+    async def _torment(self, fleet: Fleet) -> None:
+        """Have the nemesis do all that is planned, and return when everything is up again."""
+        nemesis = self._nemesis(fleet)
         spared = ("serve-0", "worker-0") if self._plan.spared else ()
-        places = [place.name for place in fleet.places if place.name not in spared]
+        victims = [place for place in fleet.places if place.name not in spared]
+        faults = self._schedule([place.name for place in victims])
+        async with asyncio.TaskGroup() as group:
+            for place, count in zip(victims, _shared_out(self._plan.kills, len(victims)), strict=True):
+                series = kills(self._plan.seed, place.name, count)
+                group.create_task(nemesis.kill_in_series(place, series))
+            if not self._plan.kills:
+                group.create_task(asyncio.sleep(self._plan.seconds))
+            group.create_task(nemesis.carry_out(faults))
+
+    def _schedule(self, places: Sequence[str]) -> Sequence[Fault]:
+        """Return the faults to come, which are told; kills that are counted have a schedule of their own."""
         kinds = [kind for kind in self._plan.faults if not (kind == "kill" and self._plan.kills)]
         faults = schedule(self._plan.seed, kinds, duration_sec=self._plan.seconds, places=places)
         for fault in faults:
             self._tell(str(fault))
-        async with asyncio.TaskGroup() as group:
-            if self._plan.kills:
-                for place, count in _shared_out(self._plan.kills, len(places)):
-                    victim = next(each for each in fleet.places if each.name == places[place])
-                    group.create_task(
-                        nemesis.kill_in_series(victim, kills(self._plan.seed, victim.name, count))
-                    )
-            if faults:
-                group.create_task(nemesis.carry_out(faults))
-            elif not self._plan.kills:
-                group.create_task(asyncio.sleep(self._plan.seconds))
+        return faults
 
     @asynccontextmanager
     async def _load(self, scene: Scene, fleet: Fleet, container: Container) -> AsyncIterator[None]:
@@ -278,16 +285,8 @@ class _Driver:
         jobs = await observed.job_facts(container, self._history)
         self._history.tell("driver", "over", jobs=len(jobs))
         discrepancies = await observed.compared(container)
-        at_once = asyncio.Semaphore(_AT_ONCE)
-
-        async def download(job_id: str) -> None:
-            async with at_once:
-                await see_result(scene, "auditor", job_id)
-
-        await asyncio.gather(*(download(job.job_id) for job in jobs if job.result_sha256))
-        found = await scene.administer("statistics", "GET", "/api/stats/system")
-        assert found is not None
-        assert found.status == 200, found.body
+        await _download(scene, [job.job_id for job in jobs if job.result_sha256])
+        statistics = await _statistics(scene)
         cancels = await observed.cancel_entries(container)
         switches = await observed.slot_changes(container, SWITCHED_SLOT)
         statuses = await fleet.stop()
@@ -295,7 +294,7 @@ class _Driver:
         return observed.Observation(
             events=self._history.events,
             jobs=jobs,
-            statistics=found.document["totals"]["by_status"],
+            statistics=statistics,
             cancel_entries=cancels,
             switch_entries=switches - 1,  # the first one set the slot up
             discrepancies=discrepancies,
@@ -323,14 +322,32 @@ class _Driver:
         )
 
 
+async def _download(scene: Scene, job_ids: Sequence[str]) -> None:
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def download(job_id: str) -> None:
+        async with at_once:
+            await see_result(scene, "auditor", job_id)
+
+    await asyncio.gather(*map(download, job_ids))
+
+
+async def _statistics(scene: Scene) -> Mapping[str, int]:
+    found = await scene.administer("statistics", "GET", "/api/stats/system")
+    assert found is not None
+    assert found.status == 200, found.body
+    by_status: Mapping[str, int] = found.document["totals"]["by_status"]
+    return by_status
+
+
 async def _watch_closely(fleet: Fleet) -> None:
     while True:
         fleet.look_who_starves()
         await asyncio.sleep(LOOK_CLOSELY_EVERY_SEC)
 
 
-def _shared_out(kills: int, places: int) -> Sequence[tuple[int, int]]:
-    return [(place, kills // places + (place < kills % places)) for place in range(places)]
+def _shared_out(kills: int, places: int) -> Sequence[int]:
+    return [kills // places + (place < kills % places) for place in range(places)]
 
 
 def _counted(observation: observed.Observation) -> Mapping[str, int]:
