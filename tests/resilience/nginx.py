@@ -1,6 +1,7 @@
 """nginx with the configuration that we hand out, before processes of ours."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -41,7 +42,7 @@ def program() -> str | None:
 def nginx_before(ports: Sequence[int], *, port: int, folder: Path) -> Iterator[Path]:
     """Run nginx on `port`, before the processes on `ports`, during the context; give its log of errors.
 
-    Only addresses differ from the configuration that is handed out.
+    Only the addresses, and how many there are, differ from the configuration that is handed out.
     """
     found = program()
     if found is None:
@@ -61,10 +62,12 @@ def nginx_before(ports: Sequence[int], *, port: int, folder: Path) -> Iterator[P
 
 def _configuration(ports: Sequence[int], port: int, folder: Path) -> str:
     handed_out = CONFIGURATION.read_text().replace("listen 80;", f"listen 127.0.0.1:{port};")
-    for number, own in enumerate(ports):
-        address = f"server 10.0.0.{11 + number}:8000"
-        assert handed_out.count(address) == 1, address
-        handed_out = handed_out.replace(address, f"server 127.0.0.1:{own}")
+    [(_, terms), *_] = servers = re.findall(r"^( *server 10\S+)( .*;\n)", handed_out, re.MULTILINE)
+    first, *others = ["".join(server) for server in servers]
+    own = "".join(f"    server 127.0.0.1:{each}{terms}" for each in ports)
+    handed_out = handed_out.replace(first, own)
+    for other in others:
+        handed_out = handed_out.replace(other, "")
     assert "10.0.0." not in handed_out, "an address of the example is left"
     user = "user root;" if os.geteuid() == 0 else ""
     return _AROUND_IT.format(folder=folder, user=user, handed_out=handed_out)
