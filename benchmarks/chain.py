@@ -26,11 +26,14 @@ from benchmarks.harness import cpu_seconds, postgres_pid
 from photochanger.adapters.postgres import (
     PostgresJobRepository,
     PostgresMediaRegistry,
+    PostgresSettingsRepository,
     PostgresSignals,
+    PostgresSlotRepository,
     create_pool,
 )
 from photochanger.adapters.system_clock import SystemClock
 from photochanger.application.await_outcome import AwaitOutcome
+from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports import JobReading, JobSubmission, Verdict
 from photochanger.application.signal_hub import SignalHub
 from photochanger.application.worker import POLL_SEC, Worker
@@ -69,6 +72,13 @@ class Chain:
         await self._signals.start()
         self._stack.push_async_callback(self._signals.stop)
         self._jobs, self._media = PostgresJobRepository(pool, hub), PostgresMediaRegistry(pool)
+        self._configured = CurrentConfiguration(
+            slots=PostgresSlotRepository(pool, hub),
+            settings=PostgresSettingsRepository(pool, hub),
+            signals=self._signals,
+            clock=SystemClock(),
+        )
+        self._stack.callback(self._configured.close)
         self._outcome = AwaitOutcome(jobs=self._jobs, signals=self._signals, clock=SystemClock())
 
     async def announce(self, count: int) -> None:
@@ -93,6 +103,7 @@ class Chain:
             Worker(
                 jobs=self._jobs,
                 signals=self._signals,
+                configuration=self._configured,
                 run=self._complete,
                 concurrency=self._producers // workers,
                 poll_sec=poll_sec,

@@ -46,6 +46,7 @@ from photochanger.adapters.postgres import (
 from photochanger.adapters.postgres.pool import Pool
 from photochanger.application.ports import JobFilter, JobSubmission, Verdict
 from photochanger.application.signal_hub import SignalHub
+from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.job import JobEvent, JobId, JobResult
 from photochanger.domain.media import MediaKind, StoredImage
 from photochanger.domain.slot import SLOT_IDS
@@ -62,6 +63,7 @@ JOBS_A_ROUND, READS_A_ROUND = 40, 10
 PLACES, DELAY_SEC = 2, 0.5
 HOUR: Final = timedelta(hours=1)
 HOURS_AT_ONCE: Final = 6
+LIMITS: Final = ConcurrencyLimits(slots=dict.fromkeys(SLOT_IDS, 8), providers={"gemini": 60})
 
 _STEPS: Final = {"submit": "announce and submit", "claim": "claim", "finish": "announce and finish"}
 _READS: Final = {
@@ -186,7 +188,7 @@ async def _one_job(jobs: PostgresJobRepository, media: PostgresMediaRegistry) ->
     await _announce(media, (payload, MediaKind.PAYLOAD))
     await jobs.submit(submission)
     times.append(time.perf_counter())
-    [claimed] = await jobs.claim(limit=1, lease=HOUR)
+    [claimed] = await jobs.claim(limit=1, lease=HOUR, limits=LIMITS)
     times.append(time.perf_counter())
     await _announce(media, (image, MediaKind.RESULT), (preview, MediaKind.PREVIEW))
     verdict = Verdict(event=JobEvent.SUCCEEDED, attempts=1, result=JobResult(image=image, preview=preview))
