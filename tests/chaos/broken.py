@@ -4,7 +4,7 @@ What follows the defect's name is the command that would have been run: `python 
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
