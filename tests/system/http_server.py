@@ -87,6 +87,7 @@ class System:
             "signals": self.storage.signals,
             "jobs": self.storage.jobs,
             "registry": self.storage.media,
+            "gate": self.storage.gate,
             "slots": self.storage.slots,
             "settings": self.storage.settings,
             "templates": self.storage.templates,

@@ -11,6 +11,7 @@ from photochanger.application.ports.storage import SettingsRepository, SlotRepos
 from photochanger.domain.errors import SlotNotFound
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId, parse_slot_id
+from photochanger.domain.waiting import Capacity
 
 MAX_AGE_SEC = 1.0
 """A change is in force everywhere within this time, even where its signal was lost."""
@@ -22,6 +23,21 @@ class Configuration:
 
     slots: Mapping[SlotId, Slot]
     settings: Settings
+
+    @property
+    def capacity(self) -> Capacity:
+        """How many jobs of each slot and of each provider may be under way at once."""
+        limits = self.settings.limits
+        return Capacity(
+            slots={
+                slot_id: (
+                    slot.configuration.call.provider,
+                    slot.configuration.max_concurrency or limits.per_slot,
+                )
+                for slot_id, slot in self.slots.items()
+            },
+            providers=limits.per_provider,
+        )
 
     def slot(self, slot_id: str) -> Slot:
         """Return the slot, switched on or off; raises `SlotNotFound` for anything that is not a slot's id."""

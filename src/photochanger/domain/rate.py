@@ -1,9 +1,9 @@
 """The rate at which photos may come in: so many a second, and so many at once after a pause.
 
-The rule is the generic cell rate algorithm in its form of virtual scheduling (ITU-T Recommendation I.371, Annex
-A; ATM Forum, Traffic Management 4.0, 4.4.2). All that is remembered is one moment, the theoretical arrival time
-(TAT): when the next photo would come if all of them came evenly. One that comes before it is let in as long as
-it is not earlier by more than the tolerance.
+The rule is the generic cell rate algorithm in its form of virtual scheduling (ITU-T Recommendation I.371,
+Annex A; ATM Forum, Traffic Management 4.0, 4.4.2). All that is remembered is one moment, the theoretical
+arrival time (TAT): when the next photo would come if all of them came evenly. One that comes before it is let
+in as long as it is not earlier by more than the tolerance.
 """
 
 from dataclasses import dataclass

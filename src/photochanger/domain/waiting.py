@@ -1,16 +1,16 @@
 """How long a photo would have to wait for its turn, and whether it can be served before its deadline.
 
-A photo waits for a place at three lines at once: its slot's, its provider's, and the workers'. At each, so many
-are served at a time. The work of those before it, in seconds of service, bounds its wait: as long as it waits
-at a line, all places there are taken by those before it, so in `t` seconds they get `places × t` seconds of
-work done; and those of one slot can get no more done than that slot's own places allow. The longest `t` for
-which that is possible is the wait (R. L. Graham, Bounds on Multiprocessing Timing Anomalies, SIAM Journal on
-Applied Mathematics 17, 1969, for places without limits of their own). It is a bound: most wait less, by up to
-one time of service.
+A photo waits for a place at three lines at once: its slot's, its provider's, and the workers'. At each, so
+many are served at a time. The work of those before it, in seconds of service, bounds its wait: as long as it
+waits at a line, all places there are taken by those before it, so in `t` seconds they get `places × t`
+seconds of work done; and those of one slot can get no more done than that slot's own places allow. The
+longest `t` for which that is possible is the wait (R. L. Graham, Bounds on Multiprocessing Timing Anomalies,
+SIAM Journal on Applied Mathematics 17, 1969, for places without limits of their own). It is a bound: most
+wait less, by up to one time of service.
 
 Two rules keep the estimate from doing harm where it is wrong. Where a place is free at every line, nobody is
-refused, whatever is known: so nothing stands idle, and a provider that has become fast again is found out. And
-who is in service for longer than others took counts with that time: so a provider that has become slow is
+refused, whatever is known: so nothing stands idle, and a provider that has become fast again is found out.
+And who is in service for longer than others took counts with that time: so a provider that has become slow is
 found out before the first photo ends.
 """
 
@@ -131,8 +131,8 @@ class Capacity:
 class Forecast:
     """When a photo that comes now would be served: after `starts_in_sec`, for `takes_sec`.
 
-    The first may be wrong by `unsure_sec`, its standard deviation. `line` is where it would wait longest, None
-    where it would not wait at all; there a place is free again every `gap_sec`.
+    The first may be wrong by `unsure_sec`, its standard deviation. `line` is where it would wait longest,
+    None where it would not wait at all; there a place is free again every `gap_sec`.
     """
 
     starts_in_sec: float = 0.0
@@ -153,25 +153,23 @@ class Forecast:
         return late if late > 0 else None
 
 
+def has_free_places(slot_id: SlotId, traffic: Traffic, capacity: Capacity) -> bool:
+    """Say whether a photo for `slot_id` would find a place free at every line: it is never refused then."""
+    queues = _queues(slot_id, traffic, capacity, paces=())
+    return not any(queue.is_full() for queue in queues.values())
+
+
 def forecast(slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Sequence[Pace]) -> Forecast:
     """Return when a photo for `slot_id` would be served, after all that are there already.
 
     Where nothing is known of a slot's pace, its provider's other slots stand for it; where nothing is known
     of these either, only what is under way tells anything.
     """
-    works = _works(traffic, capacity, paces)
-    provider, places = capacity.slots[slot_id]
-    of_slot = [work for work in works if work.slot_id == slot_id]
-    of_provider = [work for work in works if work.provider == provider]
-    lines = {
-        Line.SLOT: _wait([_Group(of_slot)], places),
-        Line.PROVIDER: _wait([_Group(of_provider)], capacity.providers.get(provider)),
-        Line.WORKERS: _wait(_by_provider(works, capacity.providers), traffic.places),
-    }
-    line, wait = max(lines.items(), key=lambda item: item[1].wait_sec)
+    waits = {line: queue.wait() for line, queue in _queues(slot_id, traffic, capacity, paces).items()}
+    line, wait = max(waits.items(), key=lambda item: item[1].wait_sec)
     if wait.wait_sec == 0:
         return Forecast()
-    pace = _pace(slot_id, provider, paces)
+    pace = _pace(slot_id, capacity.slots[slot_id][0], paces)
     return Forecast(
         starts_in_sec=wait.wait_sec,
         unsure_sec=wait.unsure_sec,
@@ -260,34 +258,57 @@ class _Group:
         return value if most is None else min(value, most)
 
 
-def _by_provider(works: Sequence[_Work], limits: Mapping[str, int]) -> Sequence[_Group]:
-    return [
-        _Group([work for work in works if work.provider == provider], limits.get(provider))
-        for provider in {work.provider for work in works}
-    ]
-
-
 class _Wait(NamedTuple):
     wait_sec: float = 0.0
     unsure_sec: float = 0.0
     gap_sec: float = 0.0
 
 
-def _wait(groups: Sequence[_Group], places: int | None) -> _Wait:
-    """Return the longest time for which these can keep all places taken, and how often one is free again."""
-    if places is None or sum(group.taken() for group in groups) < places:
-        return _Wait()
-    works = [work for group in groups for work in group.works]
-    possible, impossible = 0.0, sum(work.left_sec for work in works) / places
-    for _ in range(_HALVINGS):
-        middle = (possible + impossible) / 2
-        if sum(group.done_in(middle) for group in groups) >= places * middle * (1 - _ROUNDING):
-            possible = middle
-        else:
-            impossible = middle
-    photos = sum(work.photos for work in works)
-    return _Wait(
-        wait_sec=possible,
-        unsure_sec=sqrt(sum(work.photos * work.deviation_sec**2 for work in works)) / places,
-        gap_sec=sum(work.photos * work.mean_sec for work in works) / photos / places,
-    )
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """Who is before a photo at one of the lines, and how many places there are; None: no limit."""
+
+    groups: Sequence[_Group]
+    places: int | None
+
+    def is_full(self) -> bool:
+        """Say whether those before take all places."""
+        return self.places is not None and sum(group.taken() for group in self.groups) >= self.places
+
+    def wait(self) -> _Wait:
+        """Return the longest time for which they can keep all places taken, and how often one is free."""
+        if self.places is None or not self.is_full():
+            return _Wait()
+        works = [work for group in self.groups for work in group.works]
+        possible, impossible = 0.0, sum(work.left_sec for work in works) / self.places
+        for _ in range(_HALVINGS):
+            middle = (possible + impossible) / 2
+            done = sum(group.done_in(middle) for group in self.groups)
+            if done >= self.places * middle * (1 - _ROUNDING):
+                possible = middle
+            else:
+                impossible = middle
+        photos = sum(work.photos for work in works)
+        return _Wait(
+            wait_sec=possible,
+            unsure_sec=sqrt(sum(work.photos * work.deviation_sec**2 for work in works)) / self.places,
+            gap_sec=sum(work.photos * work.mean_sec for work in works) / photos / self.places,
+        )
+
+
+def _queues(
+    slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Sequence[Pace]
+) -> Mapping[Line, _Queue]:
+    works = _works(traffic, capacity, paces)
+    provider, places = capacity.slots[slot_id]
+    of_slot = [work for work in works if work.slot_id == slot_id]
+    of_provider = [work for work in works if work.provider == provider]
+    by_provider = [
+        _Group([work for work in works if work.provider == each], capacity.providers.get(each))
+        for each in {work.provider for work in works}
+    ]
+    return {
+        Line.SLOT: _Queue([_Group(of_slot)], places),
+        Line.PROVIDER: _Queue([_Group(of_provider)], capacity.providers.get(provider)),
+        Line.WORKERS: _Queue(by_provider, traffic.places),
+    }

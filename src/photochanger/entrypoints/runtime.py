@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,6 +38,12 @@ ADD_UP_EVERY_SEC = 60.0
 HOURS_AT_ONCE = 6
 """So many hours are added up in one statement, where a database has many: they take it some 50 ms."""
 
+TELL_OF_WORKERS_EVERY_SEC = 5.0
+"""How often a process that does jobs says how many it can do at once."""
+
+WORKERS_COUNT_FOR = timedelta(seconds=15)
+"""And for how long that counts, where it is killed."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last comes when the terminal is closed."""
 
@@ -58,6 +65,8 @@ async def run_server(
         container.tokens()  # made now, so that a key that cannot be used ends the start
         worker = container.worker() if with_worker else None
         working = group.create_task(worker.serve()) if worker else None
+        if worker:
+            group.create_task(_tell_of_workers(container, asked))
         server = make_server(create_app(container))
         set_aside_what_stays()
         serving = group.create_task(server.serve(sockets=[listening]))
@@ -77,6 +86,7 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
         worker = container.worker()
         set_aside_what_stays()
         working = group.create_task(worker.serve(grace_sec=GRACE_SEC))
+        group.create_task(_tell_of_workers(container, asked))
         await on_ready(container)
         await asked.wait()
         worker.stop()
@@ -181,6 +191,22 @@ async def _add_up_regularly(container: Container) -> None:
     while True:
         await _repeatable(add_up, "hours added up", "cannot add hours up now")
         await asyncio.sleep(ADD_UP_EVERY_SEC)
+
+
+async def _tell_of_workers(container: Container, asked_to_end: asyncio.Event) -> None:
+    """Say again and again how many jobs can be done here, and at the end that none can."""
+    gate, process_id = container.gate(), secrets.token_hex(16)
+
+    async def tell(places: int) -> None:
+        with suppress(PhotoChangerError):
+            await gate.tell_of_workers(process_id, places=places, ttl=WORKERS_COUNT_FOR)
+
+    while not asked_to_end.is_set():
+        await tell(container.environment().workers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_OF_WORKERS_EVERY_SEC):
+                await asked_to_end.wait()
+    await tell(0)
 
 
 async def _repeatable(

@@ -1,7 +1,7 @@
 """The contract of `IngestGate`.
 
-The rate is judged by the store's clock, which may be a real one. So intervals are long here, and whatever happens
-meanwhile is short against them.
+The rate is judged by the store's clock, which may be a real one. So intervals are long here, and whatever
+happens meanwhile is short against them.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class IngestGateContract(RecordsContract):
 
     @pytest.mark.parametrize("seed", range(5))
     async def test_the_rate_is_judged_as_the_domain_does(self, records: Records, seed: int) -> None:
-        dice = random.Random(seed)  # noqa: S311 -- to vary examples
+        dice = random.Random(seed)
         rate = Rate(per_sec=0.001, burst=dice.randint(1, 4))
         now = tat = datetime(2026, 1, 1, tzinfo=UTC)
         for _ in range(12):

@@ -13,6 +13,7 @@ from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import CallProviders
 from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.doorkeeper import Doorkeeper
 from photochanger.application.media_ownership import MARK_KEY, CheckMediaOwner
 from photochanger.application.ports import (
     Clock,
@@ -174,8 +175,10 @@ class House:
             signals=self.storage.signals,
             clock=self.clock,
         )
+        self.doorkeeper = Doorkeeper(gate=self.storage.gate, clock=self.clock)
         self.submit_photo = SubmitPhoto(
             configuration=self.configuration,
+            doorkeeper=self.doorkeeper,
             jobs=self.jobs,
             registry=self.storage.media,
             store=self.storage.files,

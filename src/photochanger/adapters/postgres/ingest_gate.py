@@ -1,4 +1,5 @@
-"""The gate for photos in PostgreSQL: one row has the rate's state, and the jobs themselves are what goes on."""
+"""The gate for photos in PostgreSQL: one row has the rate's state, and the jobs themselves are what goes
+on."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -41,7 +42,8 @@ _TRAFFIC: Final = SQL("""
                 'on_the_way', coalesce(photos, 0), 'waiting', coalesce(waiting, 0),
                 'in_service', coalesce(in_service, 0), 'in_service_sec', coalesce(in_service_sec, 0)
             )), '{{}}')::text AS slots,
-            (SELECT sum(places) FROM worker_process WHERE places > 0 AND expires_at > statement_timestamp()) AS places
+            (SELECT sum(places) FROM worker_process WHERE places > 0 AND expires_at > statement_timestamp())
+            AS places
         FROM coming FULL JOIN unfinished USING (slot_id)
     )""").format(
     payload=_PAYLOAD,
@@ -94,8 +96,8 @@ _ENTER_BY_RATE: Final = (
     )
     .as_bytes()
 )
-"""`Rate.arrive`. Locks the one row, and only then reads the clock: whoever had to wait is judged by what those
-before have taken, and by the time that it then is."""
+"""`Rate.arrive`. Locks the one row, and only then reads the clock: whoever had to wait is judged by what
+those before have taken, and by the time that it then is."""
 
 _ENTER: Final = (
     SQL("WITH admitted AS MATERIALIZED (SELECT clock_timestamp() AS now), {announce}, {traffic} {passed}")
