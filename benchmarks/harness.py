@@ -91,7 +91,11 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
         await container.slots().save(replace(slot, configuration=configuration), entry=_SET_UP)
         settings = await container.settings().get()
         ingest = replace(
-            settings.ingest, password_hash=await Argon2PasswordHasher().hash(PASSWORD), deduplicate=False
+            settings.ingest,
+            password_hash=await Argon2PasswordHasher().hash(PASSWORD),
+            deduplicate=False,
+            rate_limit_rps=10_000,
+            rate_limit_burst=100_000,
         )
         await container.settings().save(replace(settings, ingest=ingest), entry=_SET_UP)
 

@@ -233,6 +233,7 @@ class House:
         }
         configuration = replace(slot.configuration, **given | terms)
         await self.set_deduplication(False)
+        await self.make_room()
         return await self.storage.slots.save(
             replace(slot, configuration=configuration), entry=an_entry("test")
         )
@@ -241,6 +242,17 @@ class House:
         """Have the same photo done once, or every time it comes."""
         settings = await self.storage.settings.get()
         changed = replace(settings, ingest=replace(settings.ingest, deduplicate=is_wanted))
+        if changed != settings:
+            await self.storage.settings.save(changed, entry=an_entry("test"))
+
+    async def make_room(self, *, per_slot: int = 1_000, rps: float = 10_000, burst: int = 100_000) -> None:
+        """Have as many photos taken as may be sent; by default more than any test sends."""
+        settings = await self.storage.settings.get()
+        changed = replace(
+            settings,
+            ingest=replace(settings.ingest, rate_limit_rps=rps, rate_limit_burst=burst),
+            limits=replace(settings.limits, per_slot=per_slot),
+        )
         if changed != settings:
             await self.storage.settings.save(changed, entry=an_entry("test"))
 

@@ -1,5 +1,4 @@
-"""The gate for photos in PostgreSQL: one row has the rate's state, and the jobs themselves are what goes
-on."""
+"""The gate for photos in PostgreSQL: one row is the state of the rate, the jobs themselves are the traffic."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
