@@ -473,6 +473,77 @@ class TestIdempotencyKey:
         problem(await exchange(port, request), 400, "invalid_request")
 
 
+class TestDeduplication:
+    @pytest.fixture(autouse=True)
+    async def switched_on(self, system: System, port: int) -> None:
+        await system.set_password(deduplicate=True)
+
+    async def send(self, port: int, photo: bytes = PHOTO, *, slot: str = SLOT, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await exchange(port, post(photo_form(photo), f"/ingest/{slot}", headers=named))
+
+    async def test_the_same_photo_again_is_the_same_job(self, port: int) -> None:
+        first, second = await self.send(port), await self.send(port)
+        assert first["x-job-id"] == second["x-job-id"]
+        assert first.body == second.body
+        assert "idempotent-replayed" not in first
+        assert second["idempotent-replayed"] == "true"
+
+    async def test_fifty_at_once_are_one_job(self, system: System, port: int) -> None:
+        answers = await asyncio.gather(*(self.send(port) for _ in range(50)))
+        assert {answer.status for answer in answers} == {200}
+        assert len(system.storage.records.jobs) == 1
+
+    async def test_another_photo_or_slot_is_another_job(self, system: System, port: int) -> None:
+        await system.set_slot(SlotId("slot-002"))
+        answers = [
+            await self.send(port),
+            await self.send(port, picture(color="blue")),
+            await self.send(port, slot="slot-002"),
+        ]
+        assert len({answer["x-job-id"] for answer in answers}) == 3
+
+    async def test_a_slot_that_was_changed_makes_another_picture(self, system: System, port: int) -> None:
+        first = await self.send(port)
+        await system.set_slot(params={"effect": "none"})
+        assert (await self.send(port))["x-job-id"] != first["x-job-id"]
+
+    async def test_a_failed_job_is_not_reused(self, system: System, port: int) -> None:
+        await system.set_slot(params={"outcome": "error"})
+        problems = [json.loads((await self.send(port)).body) for _ in range(2)]
+        assert problems[0]["job_id"] != problems[1]["job_id"]
+
+    @pytest.mark.parametrize("wish", ["no-cache", "max-age=0, No-Cache"])
+    async def test_who_wants_it_anew_gets_it_anew(self, port: int, wish: str) -> None:
+        first, anew = await self.send(port), await self.send(port, Cache_Control=wish)
+        assert anew["x-job-id"] != first["x-job-id"]
+        assert (await self.send(port))["x-job-id"] == anew["x-job-id"]
+
+    @pytest.mark.parametrize("wish", ["max-age=0", "no-cachee", ""])
+    async def test_nothing_else_is_such_a_wish(self, port: int, wish: str) -> None:
+        first = await self.send(port)
+        assert (await self.send(port, Cache_Control=wish))["x-job-id"] == first["x-job-id"]
+
+    async def test_where_the_settings_say_so_each_photo_is_a_job(self, system: System, port: int) -> None:
+        await system.set_password(deduplicate=False)
+        answers = [await self.send(port) for _ in range(2)]
+        assert answers[0]["x-job-id"] != answers[1]["x-job-id"]
+
+    async def test_who_came_later_has_all_of_its_own_time(self, system: System, port: int) -> None:
+        """The first request's time runs out; the second one's photo is then a job of its own."""
+        await system.set_slot(time_out_sec=2, params={"outcome": "hang"})
+        first = asyncio.create_task(self.send(port))
+        await until(lambda: _is_processing(system))
+        [job] = system.storage.records.jobs.values()
+        await asyncio.sleep(0.5)  # by so much the second one has more time
+        asked = time.monotonic()
+        second = asyncio.create_task(self.send(port))
+        problem(await first, 504, "timeout")
+        problem(answer := await second, 504, "timeout")
+        assert time.monotonic() - asked >= 2
+        assert json.loads(answer.body)["job_id"] != job.job_id
+
+
 class TestHangingUp:
     async def test_while_the_picture_is_made_frees_the_waiter_and_not_the_job(
         self, system: System, port: int

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from photochanger.application.configuration import CurrentConfiguration
@@ -46,6 +47,8 @@ class Upload:
         self.announced_at = announced_at
         self.has_entered = has_entered
         self.size_bytes = 0
+        self.submission: JobSubmission | None = None
+        """What was submitted, once it was."""
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; raises `PayloadTooLarge` as soon as they are too many."""
@@ -153,22 +156,34 @@ class SubmitPhoto:
         deadline = admission.deadline
         if self._clock.monotonic() >= deadline:
             raise DeadlineExceeded
-        submitted = await self._jobs.submit(
-            JobSubmission(
-                job_id=new_job_id(),
-                slot=admission.slot,
-                payload=StoredImage(media_id=upload.media_id, file=file, info=info),
-                time_left=timedelta(seconds=deadline - upload.announced_at),
-                retention=admission.settings.results.retention,
-                source=source,
-                idempotency_key=idempotency_key,
-                trace_context=trace_context,
-                deduplicate=admission.settings.ingest.deduplicate
-                and idempotency_key is None
-                and source is JobSource.BOOTH
-                and not anew,
-            )
+        upload.submission = JobSubmission(
+            job_id=new_job_id(),
+            slot=admission.slot,
+            payload=StoredImage(media_id=upload.media_id, file=file, info=info),
+            time_left=timedelta(seconds=deadline - upload.announced_at),
+            retention=admission.settings.results.retention,
+            source=source,
+            idempotency_key=idempotency_key,
+            trace_context=trace_context,
+            deduplicate=admission.settings.ingest.deduplicate
+            and idempotency_key is None
+            and source is JobSource.BOOTH,
+            anew=anew,
         )
-        if submitted.replayed:
-            await self._registry.condemn([upload.media_id])
+        return await self._submit(upload.submission)
+
+    async def again(self, upload: Upload) -> Submitted | None:
+        """Submit a photo once more whose twin did not get done in its own time, which ended earlier.
+
+        None where it has come with an Idempotency-Key: then the outcome of the key's job is its own.
+        """
+        earlier = upload.submission
+        if earlier is None or not earlier.deduplicate:
+            return None
+        return await self._submit(replace(earlier, job_id=new_job_id()))
+
+    async def _submit(self, submission: JobSubmission) -> Submitted:
+        submitted = await self._jobs.submit(submission)
+        if submitted.replayed and (submitted.reading.job.is_finalized or not submission.deduplicate):
+            await self._registry.condemn([submission.payload.media_id])
         return submitted

@@ -238,6 +238,10 @@ class Job:
         end = self.result_expires_at
         return self.state is JobState.COMPLETED and end is not None and not has_passed(end, now=now)
 
+    def answers_for_its_key(self, *, now: datetime) -> bool:
+        """Say whether its Idempotency-Key still means this job; afterwards the key is free."""
+        return self.visible_until is None or not has_passed(self.visible_until, now=now)
+
     def apply(
         self,
         event: JobEvent,

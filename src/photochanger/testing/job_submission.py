@@ -198,6 +198,18 @@ class JobSubmissionContract(RecordsContract):
         again = with_payload_of(await a_submission(records, idempotency_key="k"), first)
         assert (await records.jobs.submit(again)).reading.job.state is JobState.FAILED_TIMEOUT
 
+    async def test_a_key_is_free_again_when_its_job_is_not_visible_any_more(self, records: Records) -> None:
+        first = await a_submission(records, idempotency_key="k", time_left=SECOND)
+        await records.jobs.submit(first)
+        await records.time_passes(2 * SECOND)
+        await records.jobs.expire([first.job_id])
+        await records.time_passes(first.retention)
+        other = await a_submission(records, idempotency_key="k")
+        assert not (await records.jobs.submit(other)).replayed
+        again = with_payload_of(await a_submission(records, idempotency_key="k"), other)
+        assert (await records.jobs.submit(again)).reading.job.job_id == other.job_id
+        assert await records.jobs.get(first.job_id) is not None
+
     async def test_keys_of_different_slots_are_different_keys(self, records: Records) -> None:
         await records.jobs.submit(await a_submission(records, idempotency_key="k"))
         elsewhere = await a_submission(records, idempotency_key="k", slot=a_slot(ANOTHER_SLOT))
@@ -282,6 +294,13 @@ class JobSubmissionContract(RecordsContract):
         await records.jobs.expire([again.job_id])
         last = with_payload_of(await a_submission(records, deduplicate=True), first)
         assert not (await records.jobs.submit(last)).replayed
+
+    async def test_one_that_is_wanted_anew_takes_the_place_of_the_earlier_one(self, records: Records) -> None:
+        first, again = await _twins(records)
+        await records.jobs.submit(first)
+        assert not (await records.jobs.submit(replace(again, anew=True))).replayed
+        last = with_payload_of(await a_submission(records, deduplicate=True), first)
+        assert (await records.jobs.submit(last)).reading.job.job_id == again.job_id
 
     async def test_of_concurrent_twins_one_makes_the_job(self, records: Records) -> None:
         for _ in range(10):

@@ -30,7 +30,7 @@ from photochanger.application.process_job import LEASE, ProcessJob
 from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import ProviderLinks
 from photochanger.application.results import OpenResult, ReadJob
-from photochanger.application.submit_photo import SubmitPhoto
+from photochanger.application.submit_photo import SubmitPhoto, Upload
 from photochanger.application.sweep import Sweep
 from photochanger.domain.call_plan import Attempt
 from photochanger.domain.errors import InvalidImage, ProviderFault, UnsupportedMediaType
@@ -265,11 +265,23 @@ class House:
         anew: bool = False,
     ) -> Submitted:
         """Send a photo that has `time_left_sec` to its deadline."""
+        _, submitted = await self.upload_and_submit(content, key=key, time_left_sec=time_left_sec, anew=anew)
+        return submitted
+
+    async def upload_and_submit(
+        self,
+        content: bytes = PHOTO,
+        *,
+        key: str | None = None,
+        time_left_sec: float = 48.0,
+        anew: bool = False,
+    ) -> tuple[Upload, Submitted]:
+        """Do the same, and return the upload too."""
         arrived_at = self.clock.monotonic() - 48.0 + time_left_sec
         admission = await self.submit_photo.admit(SLOT, arrived_at=arrived_at)
         async with self.submit_photo.receive(admission) as upload:
             await upload.write(content)
-            return await self.submit_photo.submit(upload, idempotency_key=key, anew=anew)
+            return upload, await self.submit_photo.submit(upload, idempotency_key=key, anew=anew)
 
     async def claim(self) -> JobReading:
         """Claim the next job, of which there is one."""

@@ -1,7 +1,11 @@
 """Taking photos in: what becomes a job, what is refused, and what is left behind (nothing)."""
 
+from datetime import timedelta
+
 import pytest
 
+from photochanger.adapters.memory import ManualClock
+from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
     DeadlineExceeded,
     IdempotencyKeyReused,
@@ -130,21 +134,53 @@ async def test_the_same_key_with_another_photo_is_refused(house: House) -> None:
     assert await house.files() == ["payload"]
 
 
-async def test_the_same_photo_is_done_once_where_the_settings_say_so(house: House) -> None:
+async def test_the_same_photo_is_done_once_where_the_settings_say_so() -> None:
+    clock = ManualClock()
+    house = House(clock)
+    await house.set_up()
     await house.set_deduplication(True)
     first, second = await house.submit(), await house.submit()
 
     assert (first.replayed, second.replayed) == (False, True)
     assert second.reading.job.job_id == first.reading.job.job_id
     assert not (await house.submit(PHOTO + b"!")).replayed
+
     await house.sweep()
-    assert await house.files() == ["payload", "payload"]
+    assert await house.files() == ["payload"] * 3
+    clock.advance(timedelta(seconds=48) + ABANDONED_AFTER)
+    await house.sweep()
+    assert await house.files() == []
 
 
 async def test_the_same_photo_is_done_anew_where_the_caller_wants_it(house: House) -> None:
     await house.set_deduplication(True)
     await house.submit()
     assert not (await house.submit(anew=True)).replayed
+
+
+async def test_a_twin_keeps_its_photo_until_it_knows_that_it_is_not_needed() -> None:
+    clock = ManualClock()
+    house = House(clock)
+    await house.set_up()
+    await house.set_deduplication(True)
+    first = await house.submit()
+    clock.advance(timedelta(seconds=5))
+    upload, twin = await house.upload_and_submit()
+    assert twin.reading.job.job_id == first.reading.job.job_id
+
+    clock.advance(timedelta(seconds=43))
+    await house.jobs.expire([first.reading.job.job_id])
+    again = await house.submit_photo.again(upload)
+
+    assert again is not None
+    assert not again.replayed
+    assert again.reading.job.payload_id == upload.media_id
+    assert again.reading.seconds_to_deadline == pytest.approx(5)
+
+
+async def test_a_photo_with_a_key_has_the_outcome_of_the_keys_job(house: House) -> None:
+    upload, _ = await house.upload_and_submit(key="k1")
+    assert await house.submit_photo.again(upload) is None
 
 
 async def test_who_brings_keys_says_which_photos_are_the_same(house: House) -> None:

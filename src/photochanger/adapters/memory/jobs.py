@@ -38,7 +38,7 @@ class MemoryJobRepository(JobRepository):
             return Submitted(reading=self._records.reading(earlier), replayed=True)
         content_hash = submission.payload.file.sha256
         twin = self._records.twin_of(submission.slot, content_hash) if submission.deduplicate else None
-        if twin is not None:
+        if twin is not None and not submission.anew:
             return Submitted(reading=self._records.reading(twin), replayed=True)
         self._records.require_announced([submission.payload])
         job = self._new_job(submission)

@@ -100,9 +100,10 @@ class MemoryRecords:
             yield self.jobs[job_id]
 
     def job_for_key(self, slot_id: SlotId, key: str | None) -> Job | None:
-        """Return the slot's job with this Idempotency-Key, or None."""
+        """Return the slot's job that answers for this Idempotency-Key, or None."""
         job_id = None if key is None else self._by_key.get((slot_id, key))
-        return None if job_id is None else self.jobs[job_id]
+        job = None if job_id is None else self.jobs[job_id]
+        return job if job is not None and job.answers_for_its_key(now=self.clock.now()) else None
 
     def add(self, job: Job) -> None:
         """Add a new job. Raises `InternalError` where its id is taken."""
@@ -130,8 +131,9 @@ class MemoryRecords:
         """Remove a final job."""
         job = self.jobs.pop(job_id)
         self.forgotten.append(job)
-        if job.idempotency_key is not None:
-            del self._by_key[job.slot_id, job.idempotency_key]
+        key = job.slot_id, job.idempotency_key or ""
+        if self._by_key.get(key) == job_id:
+            del self._by_key[key]
 
     def require_announced(self, images: Sequence[StoredImage], *, kind: MediaKind | None = None) -> None:
         """Raise `InternalError` unless every image has a pending row, of this kind where one is given."""

@@ -111,7 +111,7 @@ GET_TWIN: Final = (
     .as_bytes()
 )
 
-ANSWER_NO_MORE: Final = b"UPDATE job SET answers_again = false WHERE job_id = %(job_id)s"
+STEP_ASIDE: Final = b"UPDATE job SET answers_again = false, idempotency_key = NULL WHERE job_id = %(job_id)s"
 
 _CLAIMABLE: Final = SQL(", ").join(
     SQL("""

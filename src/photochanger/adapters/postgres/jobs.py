@@ -62,40 +62,17 @@ class PostgresJobRepository(JobRepository):
             if row is not None:
                 self._hub.announce(Topic.JOB_PENDING)
                 return Submitted(reading=reading_from(row), replayed=False)
-            earlier = (
-                await self._twin(parameters) if submission.deduplicate else await self._earlier(submission)
-            )
-            if earlier is not None:
+            look = statements.GET_TWIN if submission.deduplicate else statements.GET_BY_KEY
+            found = await fetch_one(self._pool, look, parameters, repeatable=True)
+            if found is not None and _answers(earlier := reading_from(found), submission):
                 return Submitted(reading=earlier, replayed=True)
-            if not submission.deduplicate:
-                break
+            if found is not None:
+                await self._put_aside(found["job_id"])
         raise InternalError("The photo's file was not announced, or its time has run out")
 
-    async def _earlier(self, submission: JobSubmission) -> JobReading | None:
-        """Return the job of the same Idempotency-Key."""
-        row = await fetch_one(
-            self._pool,
-            statements.GET_BY_KEY,
-            {"slot_id": submission.slot.slot_id, "idempotency_key": submission.idempotency_key},
-            repeatable=True,
-        )
-        reading = None if row is None else reading_from(row)
-        if reading is not None and reading.job.content_hash != submission.payload.file.sha256:
-            raise IdempotencyKeyReused
-        return reading
-
-    async def _twin(self, parameters: Mapping[str, object]) -> JobReading | None:
-        """Return the job of the same photo; one that cannot answer any more is put out of the way."""
-        row = await fetch_one(self._pool, statements.GET_TWIN, parameters, repeatable=True)
-        if row is None:
-            return None  # it has failed meanwhile
-        reading = reading_from(row)
-        if reading.job.can_answer_again(now=reading.now):
-            return reading
-        await fetch_all(
-            self._pool, statements.ANSWER_NO_MORE, {"job_id": reading.job.job_id}, repeatable=True
-        )
-        return None
+    async def _put_aside(self, job_id: str) -> None:
+        """Let others take the place of a job that answers no more for its key or photo."""
+        await fetch_all(self._pool, statements.STEP_ASIDE, {"job_id": job_id}, repeatable=True)
 
     async def get(self, job_id: JobId) -> JobReading | None:
         """Return the job, or None."""
@@ -239,6 +216,18 @@ class PostgresJobRepository(JobRepository):
 
 def _is_overdue(reading: JobReading) -> bool:
     return not reading.job.is_finalized and has_passed(reading.job.deadline, now=reading.now)
+
+
+def _answers(earlier: JobReading, submission: JobSubmission) -> bool:
+    """Say whether an earlier job is the submission's; raises `IdempotencyKeyReused` for another photo."""
+    job, now = earlier.job, earlier.now
+    if submission.deduplicate:
+        return job.can_answer_again(now=now) and not submission.anew
+    if not job.answers_for_its_key(now=now):
+        return False
+    if job.content_hash != submission.payload.file.sha256:
+        raise IdempotencyKeyReused
+    return True
 
 
 def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:

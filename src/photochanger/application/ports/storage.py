@@ -66,7 +66,8 @@ class JobSubmission:
     """A photo that has been received and checked, and is to become a job.
 
     `time_left` is the time from the announcement of the payload (`MediaRegistry.intend`) to the deadline.
-    With `deduplicate`, the same photo for the same version of the slot is not done twice.
+    With `deduplicate`, the same photo for the same version of the slot is not done twice, unless it is wanted
+    `anew`.
     """
 
     job_id: JobId
@@ -78,6 +79,7 @@ class JobSubmission:
     idempotency_key: str | None = None
     trace_context: str | None = None
     deduplicate: bool = False
+    anew: bool = False
 
     def __post_init__(self) -> None:
         if self.deduplicate and self.idempotency_key is not None:
@@ -142,11 +144,13 @@ class JobRepository(Protocol):
 
         Where the slot already has a job with the same Idempotency-Key, nothing is written: with the same
         content that job is returned as replayed; with other content `IdempotencyKeyReused` is raised. Of
-        concurrent submissions with one key, one makes the job and the others get it.
+        concurrent submissions with one key, one makes the job and the others get it. A key is free again
+        when its job is not visible any more (`Job.visible_until`).
 
         With `deduplicate`, the same holds for jobs of the same content, made with `deduplicate` for the same
         version of the slot, as long as they can answer again (`Job.can_answer_again`): they are under way,
-        or completed with a result that has not ended.
+        or completed with a result that has not ended. One that is wanted `anew` is made all the same, and
+        takes the place of the earlier one for those that come after it.
         """
 
     @abstractmethod

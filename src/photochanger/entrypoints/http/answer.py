@@ -12,14 +12,14 @@ from photochanger.application.await_outcome import AwaitOutcome, error_of
 from photochanger.application.ports import JobReading, ResultReading, Submitted
 from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
-from photochanger.domain.job import JobId
+from photochanger.domain.job import JobId, JobState
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.documents.links import ResultLinks, result_path
 from photochanger.entrypoints.documents.timestamps import rfc3339
 from photochanger.entrypoints.http.errors import JobFailed
 from photochanger.entrypoints.http.hangup import while_connected
 from photochanger.entrypoints.http.heads import AnyRequest
-from photochanger.entrypoints.http.intake import Inline, ended_at
+from photochanger.entrypoints.http.intake import Inline, SubmitAgain, ended_at
 from photochanger.entrypoints.http.schemas import PhotoOutcome
 from photochanger.entrypoints.http.streaming import (
     Chunks,
@@ -51,15 +51,25 @@ class BoothAnswer:
         self._links = links
 
     async def __call__(
-        self, request: AnyRequest, submitted: Submitted, *, deadline: float, inline: Inline, as_json: bool
+        self,
+        request: AnyRequest,
+        submitted: Submitted,
+        *,
+        deadline: float,
+        inline: Inline,
+        as_json: bool,
+        again: SubmitAgain | None = None,
     ) -> StreamedResponse:
         """Return the answer to the request that made the job; `deadline` is monotonic, in seconds.
 
-        Raises `JobFailed` where there is no picture, and `ClientGone` where nobody waits any more.
+        A job that somebody else made for the same photo may run out of its time before `deadline`; then the
+        photo is submitted `again`. Raises `JobFailed` where there is no picture, and `ClientGone` where
+        nobody waits any more.
         """
-        job_id = submitted.reading.job.job_id
-        structlog.contextvars.bind_contextvars(job_id=job_id)
-        reading = await while_connected(self._outcome(job_id, deadline), request.receive)
+        structlog.contextvars.bind_contextvars(job_id=submitted.reading.job.job_id)
+        outcome = self._outcome(submitted, deadline, again)
+        reading, submitted = await while_connected(outcome, request.receive)
+        structlog.contextvars.bind_contextvars(job_id=reading.job.job_id)
         if error := error_of(reading.job):
             raise JobFailed.of(reading.job, error)
         try:
@@ -72,7 +82,20 @@ class BoothAnswer:
         except PhotoChangerError as error:
             raise JobFailed.of(reading.job, error) from error
 
-    async def _outcome(self, job_id: JobId, deadline: float) -> JobReading:
+    async def _outcome(
+        self, submitted: Submitted, deadline: float, again: SubmitAgain | None
+    ) -> tuple[JobReading, Submitted]:
+        while True:
+            reading = await self._final(submitted.reading.job.job_id, deadline)
+            is_over = asyncio.get_running_loop().time() >= deadline
+            if again is None or is_over or not _ran_out_for_another(reading, submitted):
+                return reading, submitted
+            anew = await again()
+            if anew is None:
+                return reading, submitted
+            submitted = anew
+
+    async def _final(self, job_id: JobId, deadline: float) -> JobReading:
         try:
             return await self._await_outcome(job_id, deadline=deadline)
         except DeadlineExceeded as error:
@@ -112,6 +135,10 @@ class BoothAnswer:
             "X-Result-Source": result.source.value,
         }
         return headers | ({"Idempotent-Replayed": "true"} if replayed else {})
+
+
+def _ran_out_for_another(reading: JobReading, submitted: Submitted) -> bool:
+    return submitted.replayed and reading.job.state is JobState.FAILED_TIMEOUT
 
 
 def prefers_json(request: AnyRequest) -> bool:

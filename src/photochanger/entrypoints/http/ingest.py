@@ -47,5 +47,6 @@ async def ingest(
         received.submitted,
         deadline=admission.deadline,
         inline=received.inline,
+        again=received.again,
         as_json=prefers_json(request),
     )

@@ -2,10 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from typing import TypeAlias
 
 from litestar.types import Scope
 
@@ -13,11 +15,13 @@ from photochanger.adapters.telemetry.tracing import current_traceparent
 from photochanger.application.doorkeeper import Admission
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Submitted
-from photochanger.application.submit_photo import SubmitPhoto, Upload
+from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.domain.errors import DeadlineExceeded, InvalidRequest
 from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, first_header, only_header, only_query
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
+
+SubmitAgain: TypeAlias = Callable[[], Awaitable[Submitted | None]]
 
 _KEY = re.compile(rb"[ -~]{1,255}")
 
@@ -35,10 +39,14 @@ class Inline(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What became of a form: its job, and the caller's wish for the JSON answer; the query's wish wins."""
+    """What became of a form: its job, and the caller's wish for the JSON answer; the query's wish wins.
+
+    `again` makes it a job once more, where it has one that ran out of an earlier time than its own.
+    """
 
     submitted: Submitted
     inline: Inline
+    again: SubmitAgain
 
 
 class PhotoIntake:
@@ -77,14 +85,18 @@ class PhotoIntake:
                     case bytes() if upload is not None:
                         await upload.write(event)
             await gate.pass_through()
-            submitted = await self._submit(upload, idempotency_key, anew=_is_wanted_anew(scope))
-        return Received(submitted=submitted, inline=inline_in_query or inline_in_form or Inline.TRUE)
-
-    async def _submit(self, upload: Upload | None, idempotency_key: str | None, *, anew: bool) -> Submitted:
-        if upload is None:
-            raise InvalidRequest("The form has no photo: send it as fileToUpload")
-        return await self._submit_photo.submit(
-            upload, idempotency_key=idempotency_key, trace_context=current_traceparent(), anew=anew
+            if upload is None:
+                raise InvalidRequest("The form has no photo: send it as fileToUpload")
+            submitted = await self._submit_photo.submit(
+                upload,
+                idempotency_key=idempotency_key,
+                trace_context=current_traceparent(),
+                anew=_is_wanted_anew(scope),
+            )
+        return Received(
+            submitted=submitted,
+            inline=inline_in_query or inline_in_form or Inline.TRUE,
+            again=partial(self._submit_photo.again, upload),
         )
 
 
