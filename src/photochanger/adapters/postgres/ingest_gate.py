@@ -1,4 +1,4 @@
-"""The gate for photos in PostgreSQL: one row is the state of the rate, the jobs themselves are the traffic."""
+"""The gate for photos in PostgreSQL: one row is the state of the rate, the jobs themselves the traffic."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
