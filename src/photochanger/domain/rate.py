@@ -47,8 +47,8 @@ class Rate:
     def arrive(self, tat: datetime, now: datetime) -> Arrival:
         """Return what becomes of a photo that comes `now`.
 
-        No TAT is taken to be later than one rate can make it: what another rate has made, or a clock that was
-        set back, is of no consequence.
+        No TAT is taken, and left, later than this rate can make it: what another rate has made, or a clock
+        that was set back, holds nobody back for longer than this rate would.
         """
         tat = min(tat, now + self.burst * self.interval)
         is_let_in = tat - self.tolerance <= now

@@ -173,7 +173,7 @@ def forecast(slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Seque
     return Forecast(
         starts_in_sec=wait.wait_sec,
         unsure_sec=wait.unsure_sec,
-        takes_sec=pace.slow_sec if pace else 0.0,
+        takes_sec=(pace.slow_sec or pace.careful_sec) if pace else 0.0,
         line=line,
         gap_sec=wait.gap_sec,
     )

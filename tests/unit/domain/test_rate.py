@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from photochanger.domain.rate import Rate
 
 _BEGIN = datetime(2026, 1, 14, 12, tzinfo=UTC)
-_RATES = st.builds(
-    Rate, per_sec=st.floats(0.1, 10_000, allow_nan=False), burst=st.integers(1, 20)
-)
+_RATES = st.builds(Rate, per_sec=st.floats(0.1, 10_000, allow_nan=False), burst=st.integers(1, 20))
 _PAUSES = st.lists(st.integers(0, 3_000_000).map(lambda us: timedelta(microseconds=us)), max_size=40)
 
 

@@ -215,9 +215,7 @@ class Hall:
         """Send a photo; it is taken where the forecast says that it will be done in time."""
         self._go_on_until(now)
         under_way = [now - begun for _, begun, _ in self.serving]
-        slot = SlotTraffic(
-            waiting=len(self.queue), in_service=len(under_way), in_service_sec=sum(under_way)
-        )
+        slot = SlotTraffic(waiting=len(self.queue), in_service=len(under_way), in_service_sec=sum(under_way))
         limits = Capacity(slots={A: ("p", self.slot_places)}, providers={})
         found = forecast(A, Traffic(slots={A: slot}, places=self.places), limits, self._paces(now))
         if found.late_by_sec(self.deadline_sec) is None:

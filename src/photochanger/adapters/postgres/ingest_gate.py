@@ -77,7 +77,11 @@ _ENTER_BY_RATE: Final = (
     ), moment AS MATERIALIZED (
         SELECT tat, clock_timestamp() AS now FROM locked
     ), judged AS MATERIALIZED (
-        SELECT now, least(tat, now + %(interval)s::interval * %(burst)s::integer) AS tat FROM moment
+        SELECT now, least(tat, now + %(interval)s::interval * %(burst)s::integer) AS tat, tat AS stored_tat
+        FROM moment
+    ), shortened AS (
+        UPDATE ingest_rate SET tat = judged.tat
+        FROM judged WHERE judged.tat < stored_tat AND judged.tat - %(tolerance)s::interval > judged.now
     ), admitted AS (
         UPDATE ingest_rate SET tat = greatest(judged.tat, judged.now) + %(interval)s::interval
         FROM judged WHERE judged.tat - %(tolerance)s::interval <= judged.now
