@@ -15,7 +15,6 @@ from photochanger.domain.errors import (
     PhotoChangerError,
     RateLimited,
     SlotBusy,
-    Unavailable,
 )
 from photochanger.domain.media import MediaId
 from photochanger.domain.rate import Rate
@@ -39,6 +38,9 @@ PACES_FRESH_SEC = 1.0
 
 PATIENCE_SEC = 2.5
 """How long a photo waits for its turn at the gate, as long as for a connection to the database."""
+
+_UNKNOWN_SEC = 5.0
+"""When to come again where nothing tells how long it takes."""
 
 _T = TypeVar("_T")
 
@@ -153,14 +155,15 @@ class Doorkeeper:
         found = forecast(admission.slot.slot_id, traffic, admission.capacity, paces)
         late_sec = found.late_by_sec(admission.deadline - self._clock.monotonic())
         if late_sec is not None:
-            raise self._refusal(admission, found, late_sec)
+            refusal = SlotBusy if found.line is Line.SLOT else Overloaded
+            raise refusal(retry_after_sec=self._promise(admission, found, late_sec))
         if traffic.waiting >= admission.settings.limits.max_waiting:
-            raise self._refusal(admission, found, found.gap_sec)
+            raise Overloaded(retry_after_sec=self._promise(admission, found, found.gap_sec))
 
-    def _refusal(self, admission: Admission, found: Forecast, wait_sec: float) -> Unavailable:
-        """Return the error, with a time to come again that nobody else was told."""
+    def _promise(self, admission: Admission, found: Forecast, wait_sec: float) -> float:
+        """Return when to come again, in seconds, which nobody else was told."""
         if found.line is None:
-            return Overloaded()
+            return _UNKNOWN_SEC
         whose = {
             Line.SLOT: admission.slot.slot_id,
             Line.PROVIDER: admission.slot.configuration.call.provider,
@@ -168,10 +171,9 @@ class Doorkeeper:
         }[found.line]
         now = self._clock.monotonic()
         last_sec = self._promised.get((found.line, whose), now) - now
-        retry_after_sec = promise_sec(wait_sec, last_sec=last_sec, gap_sec=found.gap_sec)
-        self._promised[found.line, whose] = now + retry_after_sec
-        refusal = SlotBusy if found.line is Line.SLOT else Overloaded
-        return refusal(retry_after_sec=retry_after_sec)
+        promised_sec = promise_sec(wait_sec, last_sec=last_sec, gap_sec=found.gap_sec)
+        self._promised[found.line, whose] = now + promised_sec
+        return promised_sec
 
 
 def _is_open(admission: Admission, traffic: Traffic) -> bool:
