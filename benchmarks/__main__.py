@@ -7,7 +7,7 @@ import sys
 import time
 
 NAMES = ("overhead", "lateness", "memory")
-LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping")
+LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "overload")
 """Only measured when they are named."""
 
 

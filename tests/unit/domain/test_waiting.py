@@ -280,7 +280,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
         pytest.param(2, 2, steady(4), 48.0, id="two places"),
     ],
 )
-def test_under_steady_overload_what_is_taken_is_done_in_time_and_nothing_stands_idle(  # noqa: PLR0913
+def test_under_steady_overload_what_is_taken_is_done_in_time_and_nothing_stands_idle(
     places: int, slot_places: int, service: Service, deadline_sec: float, times: float, seed: int
 ) -> None:
     hall = Hall(service, places, slot_places, deadline_sec, seed)

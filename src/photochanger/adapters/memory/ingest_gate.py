@@ -8,7 +8,13 @@ from math import ceil
 from statistics import fmean, pstdev
 
 from photochanger.adapters.memory.records import MediaRow, MemoryRecords
-from photochanger.application.ports.admission import PACE_JOBS, SLOW_SHARE, IngestGate, Passage
+from photochanger.application.ports.admission import (
+    PACE_JOBS,
+    PACES_LOOK_AT_JOBS,
+    SLOW_SHARE,
+    IngestGate,
+    Passage,
+)
 from photochanger.domain.job import Job, JobSource, JobState
 from photochanger.domain.media import MediaEvent, MediaId, MediaKind, MediaObject, MediaState, states_before
 from photochanger.domain.rate import Rate
@@ -97,12 +103,14 @@ class MemoryIngestGate(IngestGate):
 
     async def paces(self) -> Sequence[Pace]:
         """Return how long the last jobs of each slot took."""
+        booths = [job for job in self._records.jobs.values() if job.source is JobSource.BOOTH]
+        ended = [(job.finalized_at, job) for job in booths if job.finalized_at is not None]
+        ended.sort(key=lambda at_and_job: at_and_job[0], reverse=True)
         last: dict[SlotId, list[Job]] = defaultdict(list)
-        for job in reversed(self._records.jobs.values()):
-            is_done = job.is_finalized and job.started_at is not None and job.source is JobSource.BOOTH
-            if is_done and len(last[job.slot_id]) < PACE_JOBS:
+        for _, job in ended[:PACES_LOOK_AT_JOBS]:
+            if job.started_at is not None and len(last[job.slot_id]) < PACE_JOBS:
                 last[job.slot_id].append(job)
-        return [pace for jobs in last.values() for pace in _paces(jobs)]
+        return [pace for jobs in last.values() if jobs for pace in _paces(jobs)]
 
     async def tell_of_workers(self, process_id: str, *, places: int, ttl: timedelta) -> None:
         """Record how many jobs a process can do at once."""

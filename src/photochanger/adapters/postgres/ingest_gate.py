@@ -11,7 +11,13 @@ from psycopg.sql import SQL, Literal
 from photochanger.adapters.postgres.media_statements import before, condemn
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.transitions import UNFINISHED
-from photochanger.application.ports.admission import PACE_JOBS, SLOW_SHARE, IngestGate, Passage
+from photochanger.application.ports.admission import (
+    PACE_JOBS,
+    PACES_LOOK_AT_JOBS,
+    SLOW_SHARE,
+    IngestGate,
+    Passage,
+)
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import JobSource, JobState
 from photochanger.domain.media import MediaEvent, MediaId, MediaKind, MediaState
@@ -122,24 +128,28 @@ _LOOK: Final = SQL("WITH {} SELECT slots, places FROM traffic").format(_TRAFFIC)
 
 _PACES: Final = (
     SQL("""
+    WITH ended AS MATERIALIZED (
+        SELECT slot_id, state, finalized_at, started_at,
+            configuration #>> '{{call,provider}}' AS provider
+        FROM job WHERE finalized_at IS NOT NULL AND source = {booth}
+        ORDER BY finalized_at DESC LIMIT {looked_at}
+    ), done AS MATERIALIZED (
+        SELECT slot_id, provider, state, extract(epoch FROM finalized_at - started_at) AS seconds,
+            row_number() OVER (PARTITION BY slot_id ORDER BY finalized_at DESC) AS number
+        FROM ended WHERE started_at IS NOT NULL
+    )
     SELECT slot_id, provider, count(*) AS jobs, avg(seconds)::float8 AS mean_sec,
         stddev_pop(seconds)::float8 AS deviation_sec,
         coalesce(percentile_disc({share}) WITHIN GROUP (ORDER BY seconds)
             FILTER (WHERE state = {completed}), 0)::float8 AS slow_sec
-    FROM slot CROSS JOIN LATERAL (
-        SELECT state, extract(epoch FROM finalized_at - started_at) AS seconds,
-            configuration #>> '{{call,provider}}' AS provider
-        FROM job
-        WHERE job.slot_id = slot.slot_id AND finalized_at IS NOT NULL AND started_at IS NOT NULL
-            AND source = {booth}
-        ORDER BY created_at DESC, job_id DESC LIMIT {jobs}
-    ) AS last
+    FROM done WHERE number <= {jobs}
     GROUP BY slot_id, provider""")
     .format(
         share=Literal(SLOW_SHARE),
         completed=Literal(JobState.COMPLETED.value),
         booth=Literal(JobSource.BOOTH.value),
         jobs=Literal(PACE_JOBS),
+        looked_at=Literal(PACES_LOOK_AT_JOBS),
     )
     .as_bytes()
 )

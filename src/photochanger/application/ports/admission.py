@@ -14,6 +14,9 @@ from photochanger.domain.waiting import Pace, Traffic
 PACE_JOBS: Final = 100
 """A slot's pace is that of its last so many jobs."""
 
+PACES_LOOK_AT_JOBS: Final = 1_000
+"""As far as they are among the last so many of all slots."""
+
 SLOW_SHARE: Final = 0.98
 """So many of them did not take longer than `Pace.slow_sec`."""
 
@@ -68,8 +71,8 @@ class IngestGate(Protocol):
     async def paces(self) -> Sequence[Pace]:
         """Return how long the last jobs of each slot took with each provider, those of tests left out.
 
-        The last `PACE_JOBS` of the slot count that a worker had and that are final, in the order in which
-        they were submitted, and a job to the provider of its slot's call at the time.
+        Of the last `PACES_LOOK_AT_JOBS` that have ended, those count that a worker had, and of each slot the
+        last `PACE_JOBS`; each to the provider of its slot's call at the time.
         """
 
     @abstractmethod
