@@ -31,7 +31,7 @@ CALL_SEC = 0.5
 TIMES = 10
 FLOOD_SEC, TIME_OUT_SEC = 60.0, 20
 REFUSED = (429, 503)
-PORT = 8331
+PORT = 8461
 
 
 def run() -> str:

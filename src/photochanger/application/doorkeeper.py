@@ -25,9 +25,11 @@ from photochanger.domain.waiting import (
     Forecast,
     Line,
     Traffic,
+    UseOfPlaces,
     forecast,
     has_free_places,
     promise_sec,
+    use_of_places,
 )
 
 TRAFFIC_FRESH_SEC = 0.25
@@ -90,6 +92,7 @@ class Doorkeeper:
         self._clock = clock
         self._traffic = _Recent(gate.traffic, clock)
         self._paces = _Recent(gate.paces, clock)
+        self._use = UseOfPlaces()
         self._turn = asyncio.Lock()
         self._closed: tuple[Rate, float] | None = None
         self._promised: dict[tuple[Line, str], float] = {}
@@ -149,10 +152,12 @@ class Doorkeeper:
 
     async def _judge(self, admission: Admission, traffic: Traffic) -> None:
         """Raise where a photo after these cannot be done in time, or too many are waiting."""
+        self._use.see(self._clock.monotonic(), use_of_places(traffic, admission.capacity))
         if _is_open(admission, traffic):
             return
         paces = await self._paces.get(PACES_FRESH_SEC)
-        found = forecast(admission.slot.slot_id, traffic, admission.capacity, paces)
+        use = self._use.share
+        found = forecast(admission.slot.slot_id, traffic, admission.capacity, paces, use=use)
         late_sec = found.late_by_sec(admission.deadline - self._clock.monotonic())
         if late_sec is not None:
             refusal = SlotBusy if found.line is Line.SLOT else Overloaded

@@ -17,7 +17,7 @@ found out before the first photo ends.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import sqrt
+from math import exp, sqrt
 from typing import Final, NamedTuple
 
 from photochanger.domain.slot import SlotId
@@ -30,6 +30,12 @@ SAFETY_SEC: Final = 0.5
 
 LONGEST_PROMISE_SEC: Final = 60.0
 """No caller is told to come back later than that."""
+
+USE_LASTS_SEC: Final = 5.0
+"""For about so long an observation of the places' use counts."""
+
+LEAST_USE: Final = 0.05
+"""Less use of the places than this is not taken for what can be made of them."""
 
 _HALVINGS: Final = 30
 _ROUNDING: Final = 1e-9
@@ -159,8 +165,12 @@ def has_free_places(slot_id: SlotId, traffic: Traffic, capacity: Capacity) -> bo
     return not any(queue.is_full() for queue in queues.values())
 
 
-def forecast(slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Sequence[Pace]) -> Forecast:
+def forecast(
+    slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Sequence[Pace], *, use: float = 1.0
+) -> Forecast:
     """Return when a photo for `slot_id` would be served, after all that are there already.
+
+    `use` is which share of the places is taken while photos wait (`UseOfPlaces`).
 
     Where nothing is known of a slot's pace, its provider's other slots stand for it; where nothing is known
     of these either, only what is under way tells anything.
@@ -171,12 +181,46 @@ def forecast(slot_id: SlotId, traffic: Traffic, capacity: Capacity, paces: Seque
         return Forecast()
     pace = _pace(slot_id, capacity.slots[slot_id][0], paces)
     return Forecast(
-        starts_in_sec=wait.wait_sec,
+        starts_in_sec=wait.wait_sec / use,
         unsure_sec=wait.unsure_sec,
         takes_sec=(pace.slow_sec or pace.careful_sec) if pace else 0.0,
         line=line,
-        gap_sec=wait.gap_sec,
+        gap_sec=wait.gap_sec / use,
     )
+
+
+def use_of_places(traffic: Traffic, capacity: Capacity) -> float | None:
+    """Return which share of the places that could be taken are taken; None where nobody waits for one.
+
+    Where places stay empty although somebody waits, it is the machine that is too slow to fill them.
+    """
+    if not any(slot.waiting for slot in traffic.slots.values()):
+        return None
+    there = {slot_id: replace(slot, on_the_way=0) for slot_id, slot in traffic.slots.items()}
+    groups = _by_provider(_works(replace(traffic, slots=there), capacity, paces=()), capacity)
+    could = sum(group.taken() for group in groups)
+    could = could if traffic.places is None else min(could, traffic.places)
+    taken = sum(slot.in_service for slot in there.values())
+    return min(1.0, taken / could) if could else None
+
+
+class UseOfPlaces:
+    """The share of the places that was taken lately while photos waited, as a moving average.
+
+    By Little's law, photos are done at the rate at which all places together would do them, times this.
+    """
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self._seen_at: float | None = None
+
+    def see(self, now: float, share: float | None) -> None:
+        """Take an observation at `now`, in seconds on any clock; None: nobody waited."""
+        elapsed = 0.0 if self._seen_at is None else max(0.0, now - self._seen_at)
+        self._seen_at = now
+        weight = 1 - exp(-elapsed / USE_LASTS_SEC)
+        observed = 1.0 if share is None else max(share, LEAST_USE)
+        self.share += weight * (observed - self.share)
 
 
 def promise_sec(wait_sec: float, *, last_sec: float, gap_sec: float) -> float:
@@ -258,6 +302,13 @@ class _Group:
         return value if most is None else min(value, most)
 
 
+def _by_provider(works: Sequence[_Work], capacity: Capacity) -> Sequence[_Group]:
+    return [
+        _Group([work for work in works if work.provider == provider], capacity.providers.get(provider))
+        for provider in {work.provider for work in works}
+    ]
+
+
 class _Wait(NamedTuple):
     wait_sec: float = 0.0
     unsure_sec: float = 0.0
@@ -303,12 +354,8 @@ def _queues(
     provider, places = capacity.slots[slot_id]
     of_slot = [work for work in works if work.slot_id == slot_id]
     of_provider = [work for work in works if work.provider == provider]
-    by_provider = [
-        _Group([work for work in works if work.provider == each], capacity.providers.get(each))
-        for each in {work.provider for work in works}
-    ]
     return {
         Line.SLOT: _Queue([_Group(of_slot)], places),
         Line.PROVIDER: _Queue([_Group(of_provider)], capacity.providers.get(provider)),
-        Line.WORKERS: _Queue(by_provider, traffic.places),
+        Line.WORKERS: _Queue(_by_provider(works, capacity), traffic.places),
     }

@@ -313,7 +313,7 @@ def test_a_photo_is_let_in_only_when_its_sender_is_known() -> None:
         await door.set_up(rps=0.01, burst=1)
         admission = await door.house.submit_photo.admit(SLOT, arrived_at=door.house.clock.monotonic())
         for _ in range(3):  # of strangers, who never say the password
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012
                 async with door.house.submit_photo.receive(admission, is_trusted=False) as upload:
                     await upload.write(PHOTO)
                     assert (await door.gate.traffic()).slots == {}
@@ -335,7 +335,7 @@ def test_who_is_known_too_late_and_is_one_too_many_leaves_nothing() -> None:
         await door.set_up(rps=0.01, burst=1)
         admission = await door.house.submit_photo.admit(SLOT, arrived_at=door.house.clock.monotonic())
         await door.try_in()
-        with pytest.raises(RateLimited):
+        with pytest.raises(RateLimited):  # noqa: PT012
             async with door.house.submit_photo.receive(admission, is_trusted=False) as upload:
                 await upload.write(PHOTO)
                 await door.house.submit_photo.submit(upload)
@@ -355,7 +355,7 @@ def test_a_test_run_is_not_held_back_by_the_rate_but_by_the_wait() -> None:
             check_slot=None,  # type: ignore[arg-type] -- not asked for a saved configuration
         )
         taken = 0
-        with pytest.raises(SlotBusy):
+        with pytest.raises(SlotBusy):  # noqa: PT012
             for _ in range(50):
                 admission = await trying.admit(SLOT, arrived_at=door.house.clock.monotonic())
                 async with door.house.submit_photo.receive(admission) as upload:

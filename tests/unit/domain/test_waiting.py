@@ -19,9 +19,11 @@ from photochanger.domain.waiting import (
     Pace,
     SlotTraffic,
     Traffic,
+    UseOfPlaces,
     forecast,
     has_free_places,
     promise_sec,
+    use_of_places,
 )
 
 A, B = SLOT_IDS[:2]
@@ -123,6 +125,44 @@ class TestForecast:
         assert traffic.waiting == 2
 
 
+class TestUseOfPlaces:
+    def test_where_nobody_waits_nothing_is_seen(self) -> None:
+        assert use_of_places(Traffic(slots={A: busy(1, on_the_way=9)}, places=8), capacity()) is None
+
+    @pytest.mark.parametrize(
+        ("slots", "places", "providers", "share"),
+        [
+            ({A: busy(4, 9)}, None, {}, 1.0),
+            ({A: busy(1, 9)}, None, {}, 0.25),
+            ({A: busy(1, 1)}, None, {}, 0.5),
+            ({A: busy(1, 9), B: busy(2)}, None, {}, 0.5),
+            ({A: busy(1, 9), B: busy(2)}, 3, {}, 1.0),
+            ({A: busy(1, 9), B: busy(2)}, None, {"p": 3}, 1.0),
+            ({A: busy(9, 9)}, 4, {}, 1.0),
+        ],
+    )
+    def test_it_is_the_share_of_those_that_could_be_taken(
+        self, slots: dict[SlotId, SlotTraffic], places: int | None, providers: dict[str, int], share: float
+    ) -> None:
+        assert use_of_places(Traffic(slots=slots, places=places), capacity(providers=providers)) == share
+
+    def test_what_lasts_is_taken_for_what_can_be_had_and_what_passes_is_not(self) -> None:
+        use = UseOfPlaces()
+        for tenth in range(300):
+            use.see(tenth / 10, 0.5)
+        assert use.share == pytest.approx(0.5, abs=0.01)
+        use.see(30.1, 1.0)
+        assert use.share < 0.55
+        for tenth in range(302, 600):
+            use.see(tenth / 10, None)
+        assert use.share > 0.99
+
+    def test_the_wait_is_as_much_longer(self) -> None:
+        traffic = Traffic(slots={A: busy(4, 8)})
+        full, half = (forecast(A, traffic, capacity(), [pace()], use=use) for use in (1.0, 0.5))
+        assert half.starts_in_sec == 2 * full.starts_in_sec
+
+
 _SLOTS = st.builds(
     SlotTraffic,
     on_the_way=st.integers(0, 30),
@@ -187,7 +227,8 @@ def lognormal(mean: float, sigma: float = 0.4) -> Service:
 class Hall:
     """Booths, a queue in the order of arrival, and places: in virtual time.
 
-    A photo that is not done by its deadline leaves its place, or the queue, and is late.
+    A photo that is not done by its deadline leaves its place, or the queue, and is late. A place stays empty
+    for `pause_sec` after each photo.
     """
 
     service: Service
@@ -195,6 +236,9 @@ class Hall:
     slot_places: int
     deadline_sec: float
     seed: int
+    pause_sec: float = 0.0
+    resting: list[float] = field(default_factory=list)
+    use: UseOfPlaces = field(default_factory=UseOfPlaces)
     ended: list[float] = field(default_factory=list)
     queue: list[float] = field(default_factory=list)
     serving: list[tuple[float, float, bool]] = field(default_factory=list)
@@ -217,7 +261,9 @@ class Hall:
         under_way = [now - begun for _, begun, _ in self.serving]
         slot = SlotTraffic(waiting=len(self.queue), in_service=len(under_way), in_service_sec=sum(under_way))
         limits = Capacity(slots={A: ("p", self.slot_places)}, providers={})
-        found = forecast(A, Traffic(slots={A: slot}, places=self.places), limits, self._paces(now))
+        traffic = Traffic(slots={A: slot}, places=self.places)
+        self.use.see(now, use_of_places(traffic, limits))
+        found = forecast(A, traffic, limits, self._paces(now), use=self.use.share)
         if found.late_by_sec(self.deadline_sec) is None:
             self.queue.append(now + self.deadline_sec)
             self._fill_places(now)
@@ -228,15 +274,23 @@ class Hall:
         self._go_on_until(float("inf"))
 
     def _go_on_until(self, now: float) -> None:
-        while self.serving and self.serving[0][0] <= now:
+        while moments := [*self.resting[:1], *(end for end, _, _ in self.serving[:1])]:
+            if (moment := min(moments)) > now:
+                return
+            if self.resting and self.resting[0] == moment:
+                heapq.heappop(self.resting)
+                self._fill_places(moment)
+                continue
             end, begun, is_in_time = heapq.heappop(self.serving)
+            if self.pause_sec:
+                heapq.heappush(self.resting, end + self.pause_sec)
             self.ended.append(end - begun)
             self.in_time += is_in_time
             self.late += not is_in_time
             self._fill_places(end)
 
     def _fill_places(self, now: float) -> None:
-        while self.queue and len(self.serving) < self.usable:
+        while self.queue and len(self.serving) + len(self.resting) < self.usable:
             deadline = self.queue.pop(0)
             end = now + self.service(self.dice)
             if deadline <= now:
@@ -293,6 +347,19 @@ def test_under_steady_overload_what_is_taken_is_done_in_time_and_nothing_stands_
 
     assert hall.in_time / (hall.in_time + hall.late) >= 0.99
     assert used >= 0.9
+
+
+@pytest.mark.parametrize(("pause_sec", "share_late"), [(0.2, 0.01), (1.0, 0.01), (3.0, 0.06)])
+def test_places_that_are_slowly_filled_count_for_less(pause_sec: float, share_late: float) -> None:
+    hall = Hall(lognormal(1), 8, 8, 20.0, seed=1, pause_sec=pause_sec)
+    hall.ended += [hall.service(hall.dice) for _ in range(100)]
+    early = 0
+    for now in arrivals(80.0, 150.0, 1):
+        hall.photo(now)
+        early = early if now > 60 else hall.late
+    hall.end()
+
+    assert (hall.late - early) / (hall.in_time + hall.late) <= share_late
 
 
 @pytest.mark.parametrize("seed", range(5))
