@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from photochanger.domain.job import FINAL_STATES
+from photochanger.domain.operation import ParameterValue
 from tests.system.administration import port_of
 from tests.system.http_server import Answer, exchange, photo_form, picture, post
 from tests.system.installation import PASSWORD, Installation, eventually, states
@@ -22,7 +23,7 @@ LATE_BY_SEC = 5.0
 
 
 async def test_in_an_overload_every_photo_is_refused_at_once_or_done(installation: Installation) -> None:
-    params = {"effect": "none", "delay_ms": int(CALL_SEC * 1000)}
+    params: dict[str, ParameterValue] = {"effect": "none", "delay_ms": int(CALL_SEC * 1000)}
     await installation.set_up(params, timeout_sec=TIME_OUT_SEC)
     servers = [installation.serve(workers=PLACES) for _ in range(PROCESSES)]
     ports = [port_of(server) for server in servers]

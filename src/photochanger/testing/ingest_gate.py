@@ -197,17 +197,16 @@ class IngestGateContract(RecordsContract):
         assert paces.keys() == {A_SLOT, ANOTHER_SLOT}
         first = paces[A_SLOT]
         assert (first.provider, first.jobs) == (_PROVIDER, 2)
-        assert (first.mean_sec, first.deviation_sec) == (
-            pytest.approx(15, abs=1),
-            pytest.approx(5, abs=1),
-        )
+        assert first.mean_sec == pytest.approx(15, abs=1)
+        assert first.deviation_sec == pytest.approx(5, abs=1)
         assert first.slow_sec == pytest.approx(10, abs=1)
         assert paces[ANOTHER_SLOT].mean_sec == pytest.approx(30, abs=1)
 
     async def test_without_a_picture_nothing_is_slow(self, records: Records) -> None:
         await a_job_in(records, JobState.FAILED_PROVIDER, took=20 * SECOND)
         [pace] = await records.gate.paces()
-        assert (pace.mean_sec, pace.slow_sec) == (pytest.approx(20, abs=1), 0)
+        assert pace.mean_sec == pytest.approx(20, abs=1)
+        assert pace.slow_sec == 0
 
     async def test_tests_and_jobs_that_no_worker_had_have_no_pace(self, records: Records) -> None:
         await a_job_in(records, JobState.COMPLETED, source=JobSource.TEST)
@@ -220,7 +219,8 @@ class IngestGateContract(RecordsContract):
         for _ in range(PACE_JOBS):
             await a_job_in(records, JobState.FAILED_INTERNAL, took=SECOND)
         [pace] = await records.gate.paces()
-        assert (pace.jobs, pace.mean_sec) == (PACE_JOBS, pytest.approx(1, abs=1))
+        assert pace.jobs == PACE_JOBS
+        assert pace.mean_sec == pytest.approx(1, abs=1)
 
     async def test_the_places_are_those_of_all_workers_that_have_told(self, records: Records) -> None:
         assert (await records.gate.traffic()).places is None

@@ -84,7 +84,9 @@ def test_what_another_rate_has_made_holds_nobody_back_for_longer_than_a_burst(ol
     tat = _BEGIN
     for _ in range(old.burst):
         tat = old.arrive(tat, _BEGIN).tat
-    assert new.arrive(tat, _BEGIN).wait <= new.interval
+    arrival = new.arrive(tat, _BEGIN)
+    assert arrival.wait <= new.interval
+    assert new.arrive(arrival.tat, _BEGIN + arrival.wait).is_let_in
 
 
 def test_a_clock_that_is_set_back_holds_nobody_back_for_longer_than_a_burst() -> None:
