@@ -7,7 +7,7 @@ import sys
 import time
 
 NAMES = ("overhead", "lateness", "memory")
-LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "overload")
+LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "claims", "overload")
 """Only measured when they are named."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.signals import Signals, Topic
 from photochanger.application.ports.storage import SettingsRepository, SlotRepository
+from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.errors import SlotNotFound
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId, parse_slot_id
@@ -25,18 +26,19 @@ class Configuration:
     settings: Settings
 
     @property
+    def limits(self) -> ConcurrencyLimits:
+        """How many jobs may be under way at once, at each slot and provider."""
+        slots = {slot_id: self.settings.places(slot.configuration) for slot_id, slot in self.slots.items()}
+        return ConcurrencyLimits(slots=slots, providers=self.settings.limits.per_provider)
+
+    @property
     def capacity(self) -> Capacity:
-        """How many jobs of each slot and of each provider may be under way at once."""
-        limits = self.settings.limits
+        """The same, with the provider of each slot."""
+        providers = {slot_id: slot.configuration.call.provider for slot_id, slot in self.slots.items()}
+        limits = self.limits
         return Capacity(
-            slots={
-                slot_id: (
-                    slot.configuration.call.provider,
-                    slot.configuration.max_concurrency or limits.per_slot,
-                )
-                for slot_id, slot in self.slots.items()
-            },
-            providers=limits.per_provider,
+            slots={slot_id: (provider, limits.slots[slot_id]) for slot_id, provider in providers.items()},
+            providers=limits.providers,
         )
 
     def slot(self, slot_id: str) -> Slot:

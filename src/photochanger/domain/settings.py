@@ -106,6 +106,10 @@ class Settings:
     updated_at: datetime | None = None
     updated_by: str | None = None
 
+    def places(self, slot: SlotConfiguration) -> int:
+        """Return how many photos of `slot` may be done at once: its own value, else the general one."""
+        return slot.max_concurrency or self.limits.per_slot
+
     def sync_response_timeout_sec(self, slot: SlotConfiguration) -> int:
         """Return how long a photo for `slot` may take: the slot's own value, else the general one."""
         return slot.sync_response_timeout_sec or self.ingest.sync_response_timeout_sec

@@ -79,6 +79,7 @@ from photochanger.application.ports import (
 from photochanger.application.process_job import ProcessJob
 from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import OpenLink, ProviderLinks
+from photochanger.application.provider_places import TakePlace
 from photochanger.application.register_media import RegisterMedia
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.sessions import Authenticate, CloseSessions, LogOut
@@ -295,6 +296,9 @@ class Container(containers.DeclarativeContainer):
         store=store,
         images=images,
         usage=usage,
+        take_place=providers.Singleton(
+            TakePlace, jobs=jobs, signals=signals, configuration=configuration, clock=clock
+        ),
         configuration=configuration,
         clock=clock,
         jitter=providers.Object(random.random),
@@ -315,6 +319,7 @@ class Container(containers.DeclarativeContainer):
         Worker,
         jobs=jobs,
         signals=signals,
+        configuration=configuration,
         run=providers.Singleton(_job_runner, process_job, tracing),
         concurrency=environment.provided.workers,
     )

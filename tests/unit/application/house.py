@@ -29,6 +29,7 @@ from photochanger.application.ports import (
 from photochanger.application.process_job import LEASE, ProcessJob
 from photochanger.application.provider_inputs import PrepareInputs
 from photochanger.application.provider_links import ProviderLinks
+from photochanger.application.provider_places import TakePlace
 from photochanger.application.results import OpenResult, ReadJob
 from photochanger.application.submit_photo import SubmitPhoto, Upload
 from photochanger.application.sweep import Sweep
@@ -200,6 +201,12 @@ class House:
             store=self.storage.files,
             images=self.images,
             usage=self.storage.usage,
+            take_place=TakePlace(
+                jobs=self.jobs,
+                signals=self.storage.signals,
+                configuration=self.configuration,
+                clock=self.clock,
+            ),
             configuration=self.configuration,
             clock=self.clock,
             jitter=lambda: 1.0,

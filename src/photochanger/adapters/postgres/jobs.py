@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 
 from photochanger.adapters.postgres import job_statements as statements
 from photochanger.adapters.postgres.audit import entry_parameters
+from photochanger.adapters.postgres.claim_lock import ClaimLock
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import (
     reading_from,
@@ -18,16 +19,19 @@ from photochanger.adapters.postgres.rows import (
 )
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
+    Place,
     ResultReading,
     Submitted,
     Verdict,
 )
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.audit import AuditEntry
+from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import JobId
 from photochanger.domain.media import StoredImage
@@ -39,6 +43,9 @@ _SUBMISSIONS: Final = 5
 
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
+
+_REACH: Final = 256
+"""How many jobs, whose rows others hold, a claim looks behind."""
 
 RESULTS_AT_ONCE: Final = 5_000
 """How many results one statement ends; with all in one, a very full slot would exceed its time-out."""
@@ -53,6 +60,7 @@ class PostgresJobRepository(JobRepository):
     def __init__(self, pool: Pool, hub: SignalHub) -> None:
         self._pool = pool
         self._hub = hub
+        self._claims = ClaimLock(pool)
 
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job and mark its payload as stored."""
@@ -84,42 +92,48 @@ class PostgresJobRepository(JobRepository):
         row = await fetch_one(self._pool, statements.GET_RESULT, {"job_id": job_id}, repeatable=True)
         return None if row is None else result_reading_from(row)
 
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+    async def claim(self, *, limit: int, lease: timedelta, limits: ConcurrencyLimits = UNLIMITED) -> Claimed:
         """Take up to `limit` claimable jobs, in the order of their submission.
 
-        `SKIP LOCKED` can come back empty while a job waits: the row it saw is locked by a claimer that takes
-        its neighbour. So an empty answer counts only when a look without locks finds nothing either.
+        Where jobs were chosen and none could be had, somebody else holds their rows and may be about to end
+        them; so it is looked again, and further each time.
         """
-        pause = _FIRST_PAUSE_SEC
+        pause, reach = _FIRST_PAUSE_SEC, limit
         while limit > 0:
-            claimed = await self._claim_visible(limit, lease)
-            if claimed or not await self._is_anything_claimable():
+            parameters = {"limit": limit, "reach": reach, "lease": lease, **_limit_parameters(limits)}
+            rows = await self._claim(parameters)
+            claimed = _claimed(rows)
+            if claimed or not rows[0]["chosen"]:
                 return claimed
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
-        return []
+            pause, reach = min(2 * pause, _LONGEST_PAUSE_SEC), min(2 * reach, limit + _REACH)
+        return Claimed()
 
-    async def _claim_visible(self, limit: int, lease: timedelta) -> Sequence[JobReading]:
-        statement = asyncio.ensure_future(
-            fetch_all(self._pool, statements.CLAIM, {"limit": limit, "lease": lease})
-        )
+    async def _claim(self, parameters: Mapping[str, object]) -> Sequence[DictRow]:
+        statement = asyncio.ensure_future(self._claims.claim(parameters))
         try:
-            rows = await asyncio.shield(statement)
+            return await asyncio.shield(statement)
         except asyncio.CancelledError:
             await self._undo(statement)
             raise
-        return [reading_from(row) for row in rows]
 
     async def _undo(self, statement: asyncio.Future[Sequence[DictRow]]) -> None:
         """Hand back what a cancelled claim took, or nobody would know of it until its lease lapsed."""
         [rows] = await asyncio.gather(statement, return_exceptions=True)
         if not isinstance(rows, BaseException):
-            for reading in map(reading_from, rows):
+            for reading in _claimed(rows):
                 await self.release(reading.job.job_id, fence=reading.job.fence)
 
-    async def _is_anything_claimable(self) -> bool:
-        row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {}, repeatable=True)
-        return row is not None and bool(row["claimable"])
+    async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> Place:
+        """Give up the job's place at its present provider, and take one at another, or wait for it."""
+        parameters = {"job_id": job_id, "fence": fence, "provider": provider, "places": places}
+        rows = await self._claims.move(parameters)
+        if not rows:
+            return Place.LOST
+        [row] = rows
+        if row["has_left"]:
+            self._hub.announce(Topic.PLACE_FREED)
+        return Place.AWAITED if row["waits_for_place"] else Place.TAKEN
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease, if it is still the caller's."""
@@ -132,6 +146,7 @@ class PostgresJobRepository(JobRepository):
         if await fetch_one(self._pool, statements.RELEASE, parameters) is None:
             return False
         self._hub.announce(Topic.JOB_PENDING)
+        self._hub.announce(Topic.PLACE_FREED)
         return True
 
     async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
@@ -218,6 +233,20 @@ def _is_overdue(reading: JobReading) -> bool:
     return not reading.job.is_finalized and has_passed(reading.job.deadline, now=reading.now)
 
 
+def _claimed(rows: Sequence[DictRow]) -> Claimed:
+    readings = [reading_from(row) for row in rows if row["job_id"] is not None]
+    return Claimed(readings, others_wait=rows[0]["waiting"] > len(readings))
+
+
+def _limit_parameters(limits: ConcurrencyLimits) -> Mapping[str, object]:
+    return {
+        "slots": list(limits.slots),
+        "slot_places": list(limits.slots.values()),
+        "providers": list(limits.providers),
+        "provider_places": list(limits.providers.values()),
+    }
+
+
 def _answers(earlier: JobReading, submission: JobSubmission) -> bool:
     """Say whether an earlier job is the submission's; raises `IdempotencyKeyReused` for another photo."""
     job, now = earlier.job, earlier.now
@@ -236,6 +265,7 @@ def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:
         "slot_id": submission.slot.slot_id,
         "slot_version": submission.slot.version,
         "configuration": to_json(submission.slot.configuration),
+        "provider": submission.slot.configuration.call.provider,
         "content_hash": submission.payload.file.sha256,
         "time_left": submission.time_left,
         "retention": submission.retention,

@@ -32,6 +32,7 @@ from photochanger.application.ports.providers import (
 )
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     Installation,
     JobReading,
@@ -41,6 +42,7 @@ from photochanger.application.ports.storage import (
     MediaRegistry,
     MediaStore,
     MediaWriter,
+    Place,
     ProviderUsage,
     ResultReading,
     SettingsRepository,
@@ -55,6 +57,7 @@ __all__ = [
     "AccountRepository",
     "AuditFilter",
     "AuditLog",
+    "Claimed",
     "Clock",
     "Due",
     "EndedResults",
@@ -79,6 +82,7 @@ __all__ = [
     "MediaWriter",
     "Passage",
     "PasswordHasher",
+    "Place",
     "PreparedImage",
     "ProviderFactory",
     "ProviderUsage",
