@@ -245,7 +245,7 @@ _DATA_OF_THE_SECOND_VERSION = """
 """
 
 
-_LATER_VERSIONS = ("0002", "0003", "0004", "0005", "0006")
+_LATER_VERSIONS = ("0002", "0003", "0004", "0005", "0006", "0007")
 
 
 @pytest.mark.parametrize("version", ["0001", "0002", "0003"])

@@ -87,6 +87,7 @@ class System:
             "signals": self.storage.signals,
             "jobs": self.storage.jobs,
             "registry": self.storage.media,
+            "gate": self.storage.gate,
             "slots": self.storage.slots,
             "settings": self.storage.settings,
             "templates": self.storage.templates,
@@ -121,9 +122,16 @@ class System:
         return worker
 
     async def set_password(self, password: str = PASSWORD, *, deduplicate: bool = False) -> None:
+        """Set the ingest password; photos may come faster than any test sends them."""
         settings = await self.storage.settings.get()
         stored = await FastPasswordHasherForTests().hash(password)
-        ingest = replace(settings.ingest, password_hash=stored, deduplicate=deduplicate)
+        ingest = replace(
+            settings.ingest,
+            password_hash=stored,
+            deduplicate=deduplicate,
+            rate_limit_rps=10_000,
+            rate_limit_burst=100_000,
+        )
         await self.storage.settings.save(replace(settings, ingest=ingest), entry=an_entry("test"))
 
     async def set_slot(

@@ -12,6 +12,7 @@ from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.errors import DatabaseUnavailable, SlotNotFound
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot, SlotId, parse_slot_id
+from photochanger.domain.waiting import Capacity
 
 MAX_AGE_SEC = 1.0
 """A change is in force everywhere within this time, even where its signal was lost."""
@@ -29,6 +30,16 @@ class Configuration:
         """How many jobs may be under way at once, at each slot and provider."""
         slots = {slot_id: self.settings.places(slot.configuration) for slot_id, slot in self.slots.items()}
         return ConcurrencyLimits(slots=slots, providers=self.settings.limits.per_provider)
+
+    @property
+    def capacity(self) -> Capacity:
+        """The same, with the provider of each slot."""
+        providers = {slot_id: slot.configuration.call.provider for slot_id, slot in self.slots.items()}
+        limits = self.limits
+        return Capacity(
+            slots={slot_id: (provider, limits.slots[slot_id]) for slot_id, provider in providers.items()},
+            providers=limits.providers,
+        )
 
     def slot(self, slot_id: str) -> Slot:
         """Return the slot, switched on or off; raises `SlotNotFound` for anything that is not a slot's id."""

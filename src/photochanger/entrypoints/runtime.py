@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,6 +40,12 @@ ADD_UP_EVERY_SEC = 60.0
 HOURS_AT_ONCE = 6
 """So many hours are added up in one statement, where a database has many: they take it some 50 ms."""
 
+TELL_OF_WORKERS_EVERY_SEC = 5.0
+"""How often a process that does jobs says how many it can do at once."""
+
+WORKERS_COUNT_FOR = timedelta(seconds=15)
+"""And for how long that counts, where it is killed."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last comes when the terminal is closed."""
 
@@ -64,6 +71,8 @@ async def run_server(
         container.tokens()  # made now, so that a key that cannot be used ends the start
         worker = container.worker() if with_worker else None
         working = group.create_task(worker.serve()) if worker else None
+        if worker:
+            group.create_task(_tell_of_workers(container, ending.asked))
         server = make_server(create_app(container))
         set_aside_what_stays()
         serving = group.create_task(server.serve(sockets=[listening]))
@@ -87,6 +96,7 @@ async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
         worker = container.worker()
         set_aside_what_stays()
         working = group.create_task(worker.serve())
+        group.create_task(_tell_of_workers(container, ending.asked))
         await on_ready(container)
         await ending.wait()
         worker.stop(grace_sec=GRACE_SEC)
@@ -204,6 +214,22 @@ async def _add_up_regularly(container: Container) -> None:
         await asyncio.sleep(ADD_UP_EVERY_SEC)
 
 
+async def _tell_of_workers(container: Container, asked_to_end: asyncio.Event) -> None:
+    """Say again and again how many jobs can be done here, and at the end that none can."""
+    gate, process_id = container.gate(), secrets.token_hex(16)
+
+    async def tell(places: int) -> None:
+        with suppress(PhotoChangerError):
+            await gate.tell_of_workers(process_id, places=places, ttl=WORKERS_COUNT_FOR)
+
+    while not asked_to_end.is_set():
+        await tell(container.environment().workers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_OF_WORKERS_EVERY_SEC):
+                await asked_to_end.wait()
+    await tell(0)
+
+
 async def _repeatable(
     do: Callable[[], Awaitable[int]], done: str, not_done: str = "cannot sweep now"
 ) -> bool:
@@ -222,27 +248,28 @@ class _Ending:
 
     def __init__(self, main: asyncio.Task[Any]) -> None:
         self._main = main
-        self._asked = asyncio.Event()
+        self.asked = asyncio.Event()
+        """Set once the process is asked to end."""
         self._can_wait = False
         self.is_drained = False
         """Whether a supervisor asked, which has load balancers before it; a person waits."""
 
     def ask(self, number: signal.Signals) -> None:
         """Tell whoever waits; cancel what is going on where nobody does, or where it was told before."""
-        if self._asked.is_set() or not self._can_wait:
+        if self.asked.is_set() or not self._can_wait:
             self._main.cancel()
         self.is_drained = number == signal.SIGTERM
-        self._asked.set()
+        self.asked.set()
 
     async def wait(self) -> None:
         """Wait until the process is asked to end."""
         self._can_wait = True
-        await self._asked.wait()
+        await self.asked.wait()
 
     @property
     def was_start(self) -> bool:
         """Whether the process was asked to end while it started."""
-        return self._asked.is_set() and not self._can_wait
+        return self.asked.is_set() and not self._can_wait
 
 
 @asynccontextmanager
