@@ -35,8 +35,8 @@ async def limit(house: House, *, per_slot: int = 8, per_provider: Mapping[str, i
 
 
 async def test_what_is_in_force_is_the_slots_own_limit_or_else_the_general_one(house: House) -> None:
-    await limit(house, per_slot=3, per_provider={"painter": 2})
     await house.set_up(max_concurrency=5)
+    await limit(house, per_slot=3, per_provider={"painter": 2})
     limits = (await house.configuration.get()).limits
     assert limits.slots == {slot_id: 5 if slot_id == "slot-001" else 3 for slot_id in limits.slots}
     assert len(limits.slots) == 15
