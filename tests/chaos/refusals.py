@@ -28,8 +28,9 @@ def refusals_have_a_cause(run: Run) -> Verdict:
         code = str(request.facts.get("code"))
         codes[f"{status} {code}"] += 1
         cause = _CAUSES.get(code)
-        start, end = request.invoked.at, request.end
-        if cause is None or not cause(run, request, start, end):
+        job = run.jobs.get(request.facts.get("job_id") or "")
+        start = request.invoked.at if job is None else min(request.invoked.at, job.created_at)
+        if cause is None or not cause(run, request, start, request.end):
             verdict.violated(f"{request.invoked.what} was answered {status} {code} without a cause", request)
     verdict.figures |= dict(sorted(codes.items()))
     return verdict
