@@ -4,7 +4,7 @@ What follows the defect's name is the command that would have been run: `python 
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.login import LogIn
-from photochanger.application.ports.storage import JobReading
+from photochanger.application.ports.storage import Claimed, JobReading
+from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.entrypoints.cli import main as photochanger
 
 
@@ -22,13 +23,13 @@ def short_leases() -> None:
     """Let a worker lose its jobs after a moment, although it is alive."""
     claim = PostgresJobRepository.claim
 
-    async def hasty(self: Any, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
-        return await claim(self, limit=limit, lease=lease / 40)
+    async def hasty(self: Any, *, limit: int, lease: timedelta, limits: ConcurrencyLimits) -> Claimed:
+        return await claim(self, limit=limit, lease=lease / 40, limits=limits)
 
     async def idle(self: Any, *arguments: Any, **options: Any) -> bool:
         return True
 
-    PostgresJobRepository.claim = hasty  # type: ignore[method-assign]
+    PostgresJobRepository.claim = hasty  # type: ignore[assignment, method-assign]
     PostgresJobRepository.renew = idle  # type: ignore[method-assign]
 
 

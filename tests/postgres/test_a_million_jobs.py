@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
-from photochanger.adapters.postgres import history, statistics
+from photochanger.adapters.postgres import claim_statements, history, statistics
 from photochanger.adapters.postgres.pool import connection_options
 from photochanger.application.ports import JobCursor, JobFilter
 from photochanger.domain.job import FINAL_STATES, JobId, JobSource, JobState
@@ -124,7 +124,25 @@ def _within(days_ago: float, **wanted: Any) -> Callable[[Filled], Statement]:
     return statement
 
 
+def _under_limits(statement: bytes, **others: object) -> Callable[[Filled], Statement]:
+    limits = {
+        "slots": list(SLOT_IDS),
+        "slot_places": ["8"] * len(SLOT_IDS),
+        "providers": ["gemini"],
+        "provider_places": ["20"],
+    }
+    return lambda _: (statement, {**limits, **others})
+
+
 STATEMENTS: Final[Mapping[str, tuple[Callable[[Filled], Statement], int]]] = {
+    "claim": (_under_limits(claim_statements.CLAIM, limit=8, reach=8, lease=timedelta(seconds=4)), 30),
+    "move": (
+        lambda _: (
+            claim_statements.MOVE,
+            {"job_id": "a" * 32, "fence": 1, "provider": "gemini", "places": 5},
+        ),
+        30,
+    ),
     "series, a day by hours": (_figures(DAY, "1h", by_slot=False), 3_000),
     "slots, a day by hours": (_figures(DAY, "1h", by_slot=True), 3_000),
     "series, thirty days": (_figures(30 * DAY, "1d", by_slot=False), 3_000),

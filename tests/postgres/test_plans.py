@@ -10,8 +10,10 @@ from psycopg.sql import SQL, Identifier
 
 from photochanger.adapters.postgres import (
     audit,
+    claim_statements,
     history,
     housekeeping,
+    ingest_gate,
     job_statements,
     media,
     statistics,
@@ -87,6 +89,16 @@ def _plan(connection: psycopg.Connection, statement: bytes, parameters: Mapping[
 
 _ENTRY = entry_parameters(an_entry())
 _LEASE = timedelta(seconds=10)
+_CLAIM = {
+    "limit": 4,
+    "reach": 4,
+    "lease": _LEASE,
+    "slots": list(SLOT_IDS),
+    "slot_places": [600] * len(SLOT_IDS),
+    "providers": ["gemini"],
+    "provider_places": [600],
+}
+_MOVE = {"job_id": "a" * 32, "fence": 1, "provider": "gemini", "places": 5}
 _FINALIZE = {
     "job_id": "a" * 32,
     "fence": 1,
@@ -100,9 +112,11 @@ _YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 _DAY = Period(start=_YESTERDAY, end=_YESTERDAY + timedelta(days=1), bucket=HOUR)
 _FAILED = FINAL_STATES - {JobState.COMPLETED}
 _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
-    (job_statements.CLAIM, {"limit": 4, "lease": _LEASE}, "job_pending_by_seq"),
-    (job_statements.CLAIM, {"limit": 4, "lease": _LEASE}, "job_processing_by_lease"),
-    (job_statements.IS_ANYTHING_CLAIMABLE, {}, "Scan using job_"),
+    (claim_statements.CLAIM, _CLAIM, "job_pending_by_place"),
+    (claim_statements.CLAIM, _CLAIM, "job_processing_by_lease"),
+    (claim_statements.CLAIM, _CLAIM, "job_pkey"),
+    (claim_statements.MOVE, _MOVE, "job_job_id_key"),
+    (claim_statements.MOVE, _MOVE, "job_processing_by_lease"),
     (job_statements.EXPIRE_OVERDUE, {"limit": 100}, "job_unfinished_by_deadline"),
     (media._DOOMED, {"limit": 100, "offer_again_after": _LEASE}, "media_not_deleted_by_offer"),
     (job_statements.GET, {"job_id": "a" * 32}, "job_job_id_key"),
@@ -143,7 +157,7 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (templates._USERS, {"template_id": "a" * 32}, "slot_template_by_template"),
     (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "job_job_id_key"),
     (job_statements.CANCEL, {"job_id": "a" * 32, **_ENTRY}, "media_object_pkey"),
-    (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "job_pending_by_seq"),
+    (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "job_pending_by_place"),
     (job_statements.CANCEL_PENDING, {"slot_id": "slot-001", **_ENTRY}, "media_object_pkey"),
     (job_statements.END_RESULTS, _END_RESULTS, "job_result_by_slot"),
     (job_statements.END_RESULTS, _END_RESULTS, "job_pkey"),
@@ -194,6 +208,40 @@ def test_a_plan_made_on_empty_tables_is_good_for_full_ones(
     assert "Seq Scan" not in plan
 
 
+_ENTER = {
+    "media_id": "a" * 32,
+    "slot_id": "slot-001",
+    "ttl": _LEASE,
+    "interval": _LEASE,
+    "tolerance": _LEASE,
+    "burst": 1,
+}
+
+
+@pytest.mark.parametrize("database", ["connection", "empty"])
+@pytest.mark.parametrize(
+    ("statement", "parameters", "indexes"),
+    [
+        (ingest_gate._ENTER_BY_RATE, _ENTER, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._ENTER, _ENTER, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._LOOK, {}, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._LEAVE, {"media_id": "a" * 32, "interval": _LEASE}, {"media_object_pkey"}),
+        (ingest_gate._PACES, {}, {"job_booth_by_finalized"}),
+    ],
+)
+def test_the_gate_reads_whole_tables_only_where_they_are_tiny(
+    request: pytest.FixtureRequest,
+    database: str,
+    statement: bytes,
+    parameters: Mapping[str, object],
+    indexes: set[str],
+) -> None:
+    plan = _plan(request.getfixturevalue(database), statement, parameters)
+    assert {index for index in indexes if index not in plan} == set()
+    assert "Seq Scan on job" not in plan
+    assert "Seq Scan on media_object" not in plan
+
+
 @pytest.mark.parametrize("index", ["job_final_by_created", "media_deleted_by_created", "job_pkey"])
 def test_forgetting_walks_the_oldest(connection: psycopg.Connection, index: str) -> None:
     plan = _plan(connection, housekeeping._FORGET, {"history": timedelta(days=30), "limit": 100})
@@ -204,7 +252,7 @@ def test_forgetting_walks_the_oldest(connection: psycopg.Connection, index: str)
 
 def test_the_queues_indexes_hold_the_queue_only(connection: psycopg.Connection) -> None:
     rows = connection.execute(
-        "SELECT relname, relpages FROM pg_class WHERE relname IN ('job_pending_by_seq',"
+        "SELECT relname, relpages FROM pg_class WHERE relname IN ('job_pending_by_place',"
         " 'job_processing_by_lease', 'job_unfinished_by_deadline', 'media_not_deleted_by_offer')"
     ).fetchall()
     assert len(rows) == 4

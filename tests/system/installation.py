@@ -192,6 +192,7 @@ class Installation:
         **terms: Any,
     ) -> None:
         """Set a slot up, with a known password and a sweep every second. Each photo makes a job of its own.
+        They may come faster than any test sends them.
 
         It uses the rehearsal provider with these parameters, unless `terms` say otherwise.
         """
@@ -210,7 +211,13 @@ class Installation:
             await container.settings().save(
                 replace(
                     settings,
-                    ingest=replace(settings.ingest, password_hash=password_hash, deduplicate=False),
+                    ingest=replace(
+                        settings.ingest,
+                        password_hash=password_hash,
+                        deduplicate=False,
+                        rate_limit_rps=10_000,
+                        rate_limit_burst=100_000,
+                    ),
                     cleanup=replace(settings.cleanup, interval_sec=1),
                 ),
                 entry=an_entry("test"),

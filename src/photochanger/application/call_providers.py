@@ -12,8 +12,9 @@ from photochanger.application.ports.images import FinishedImage, ImageEditor
 from photochanger.application.ports.providers import ImageProvider, TransformRequest
 from photochanger.application.ports.storage import MediaStore, ProviderUsage
 from photochanger.application.provider_inputs import PrepareInputs, ProviderInputs
+from photochanger.application.provider_places import TakePlace
 from photochanger.domain.breaker import CircuitBreakers, Hindrance, Target, Trial
-from photochanger.domain.call_plan import Attempt, CallPlan, GiveUp, Pause, Route
+from photochanger.domain.call_plan import Attempt, Call, CallPlan, GiveUp, Pause, Route
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
@@ -50,11 +51,16 @@ class Picture:
 
 @dataclass(slots=True)
 class _Pursuit:
-    """One job on its way to a picture. `inputs` are those prepared so far: for its own call, its fallback."""
+    """One job on its way to a picture.
+
+    `provider` is where it has its place, which it was claimed with; None while it waits for one. `inputs` are
+    those prepared so far: for its own call, its fallback.
+    """
 
     job: Job
     deadline: float
     progress: Progress
+    provider: str | None
     attempts: list[Attempt] = field(default_factory=list)
     inputs: dict[bool, ProviderInputs] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -73,6 +79,9 @@ class CallProviders:
     The breakers are this process's: each finds out for itself that a provider is down, with one probe at a
     time. Calls are counted against the quotas of the settings before they are made; a database that does not
     answer is no reason not to call.
+
+    A job is called for at one provider at a time, and only while it has a place there under the limits. The
+    first place comes with the claim; where the plan goes to another provider, the job moves.
     """
 
     def __init__(
@@ -83,6 +92,7 @@ class CallProviders:
         store: MediaStore,
         images: ImageEditor,
         usage: ProviderUsage,
+        take_place: TakePlace,
         configuration: CurrentConfiguration,
         clock: Clock,
         jitter: Callable[[], float],
@@ -94,6 +104,7 @@ class CallProviders:
         self._store = store
         self._images = images
         self._usage = usage
+        self._take_place = take_place
         self._configuration = configuration
         self._clock = clock
         self._jitter = jitter
@@ -108,7 +119,7 @@ class CallProviders:
         Raises the `ProviderFault` that tells best why there is none, or `DeadlineExceeded` where there was no
         time for any call. The caller cancels at the deadline.
         """
-        pursuit = _Pursuit(job, deadline, progress)
+        pursuit = _Pursuit(job, deadline, progress, job.configuration.call.provider)
         async with pursuit.stack:
             yield await self._pursue(pursuit)
 
@@ -129,11 +140,24 @@ class CallProviders:
                     await asyncio.sleep(seconds)
                 case GiveUp(error):
                     raise DeadlineExceeded if self._is_over(pursuit) else error
+                case Call(route, limit_sec) if pursuit.provider != route.call.provider:
+                    await self._move(pursuit, route, limit_sec)
                 case _:
                     # Nothing is awaited between the plan's word and the breaker's: one probe stays one.
                     picture = await self._attempt(pursuit, decision.route, decision.limit_sec)
                     if picture is not None:
                         return picture
+
+    async def _move(self, pursuit: _Pursuit, route: Route, limit_sec: float) -> None:
+        """Take a place at another provider; then the plan is asked again, for it may have taken a while."""
+        provider, pursuit.provider = route.call.provider, None
+        if await self._take_place(
+            pursuit.job, provider, within_sec=max(0.0, limit_sec - route.least_useful_sec)
+        ):
+            pursuit.provider = provider
+            return
+        fault = ProviderError("There was no place at the image provider in time")
+        self._remember(pursuit, route, fault, was_called=False)
 
     def _routes(self, job: Job) -> Sequence[Route]:
         configuration = job.configuration

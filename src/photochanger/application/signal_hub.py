@@ -1,7 +1,7 @@
 """Signals inside one process: all that a single process needs, and what cross-process signals end in."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from photochanger.application.ports.signals import Signals, Subscription, Topic
@@ -33,26 +33,40 @@ class SignalHub(Signals):
     """
 
     def __init__(self) -> None:
-        self._subscriptions: dict[tuple[Topic, str], set[_EventSubscription]] = {}
+        self._subscriptions: dict[tuple[Topic, str | None], set[_EventSubscription]] = {}
 
     @contextmanager
     def subscribe(self, topic: Topic, subject: str = "") -> Iterator[Subscription]:
         """Return a subscription to `topic` about `subject`; it ends with the context."""
-        key = (topic, subject)
+        with self._subscribed([(topic, subject)]) as subscription:
+            yield subscription
+
+    @contextmanager
+    def watch(self, *topics: Topic) -> Iterator[Subscription]:
+        """Return a subscription to all of these topics, whatever the subject; it ends with the context."""
+        with self._subscribed([(topic, None) for topic in topics]) as subscription:
+            yield subscription
+
+    @contextmanager
+    def _subscribed(self, keys: Collection[tuple[Topic, str | None]]) -> Iterator[Subscription]:
+        """Subscribe to topics with their subjects; None is any subject."""
         subscription = _EventSubscription()
-        self._subscriptions.setdefault(key, set()).add(subscription)
+        for key in keys:
+            self._subscriptions.setdefault(key, set()).add(subscription)
         try:
             yield subscription
         finally:
-            remaining = self._subscriptions[key]
-            remaining.discard(subscription)
-            if not remaining:
-                del self._subscriptions[key]
+            for key in keys:
+                remaining = self._subscriptions[key]
+                remaining.discard(subscription)
+                if not remaining:
+                    del self._subscriptions[key]
 
     def announce(self, topic: Topic, subject: str = "") -> None:
         """Wake everyone who waits for `topic` about `subject`."""
-        for subscription in self._subscriptions.get((topic, subject), ()):
-            subscription.notify()
+        for key in ((topic, subject), (topic, None)):
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.notify()
 
     def announce_everything(self) -> None:
         """Wake everyone: signals may have been missed."""

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import JobReading
 from photochanger.domain.job import MAX_CLAIMS, JobId, JobState
@@ -174,9 +176,12 @@ class JobQueueContract(RecordsContract):
         await records.jobs.release(released.job.job_id, fence=1)
         assert _ids(list(await records.jobs.claim(limit=2, lease=SECOND))) == _ids([released, younger])
 
-    async def test_releasing_announces_that_a_job_is_pending(self, records: Records) -> None:
+    @pytest.mark.parametrize("topic", [Topic.JOB_PENDING, Topic.PLACE_FREED])
+    async def test_releasing_announces_that_a_job_is_pending_and_a_place_free(
+        self, records: Records, topic: Topic
+    ) -> None:
         claimed = await a_processing_job(records)
-        with records.signals.subscribe(Topic.JOB_PENDING) as subscription:
+        with records.signals.subscribe(topic) as subscription:
             await until_quiet(subscription)
             await records.jobs.release(claimed.job.job_id, fence=1)
             assert await subscription.wait(5)

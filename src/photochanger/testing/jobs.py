@@ -3,12 +3,14 @@
 from photochanger.testing.job_cancellation import JobCancellationContract
 from photochanger.testing.job_machine import JobMachineContract
 from photochanger.testing.job_outcome import JobOutcomeContract
+from photochanger.testing.job_places import JobPlacesContract
 from photochanger.testing.job_queue import JobQueueContract
 from photochanger.testing.job_submission import JobSubmissionContract
 
 
 class JobRepositoryContract(
     JobSubmissionContract,
+    JobPlacesContract,
     JobQueueContract,
     JobOutcomeContract,
     JobCancellationContract,

@@ -87,6 +87,24 @@ class SignalsContract(AsyncContract):
             await self._settle(signals, announce)
             assert not await subscription.wait(0)
 
+    async def test_who_watches_topics_hears_of_every_subject(
+        self, signals: Signals, announce: Announce
+    ) -> None:
+        with signals.watch(Topic.JOB_FINALIZED, Topic.JOB_PENDING) as subscription:
+            for topic, subject in [(Topic.JOB_FINALIZED, "a"), (Topic.JOB_FINALIZED, "b")]:
+                await announce(topic, subject)
+                assert await subscription.wait(_LONG)
+            await announce(Topic.JOB_PENDING, "")
+            assert await subscription.wait(_LONG)
+        with signals.watch(Topic.JOB_PENDING) as other, signals.watch(Topic.JOB_FINALIZED) as all_ends:
+            await announce(Topic.CONFIGURATION_CHANGED, "")
+            await announce(Topic.JOB_FINALIZED, "a")
+            assert await all_ends.wait(_LONG)
+            assert not await other.wait(0)
+        await announce(Topic.JOB_FINALIZED, "a")
+        await self._settle(signals, announce)
+        assert not await all_ends.wait(0)
+
     async def test_every_subscription_gets_every_signal(self, signals: Signals, announce: Announce) -> None:
         with ExitStack() as stack:
             subscriptions = [

@@ -1,7 +1,7 @@
 """The password check, the configuration cache, results, the sweep and the worker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -11,8 +11,9 @@ import pytest
 from photochanger.adapters.memory import FastPasswordHasherForTests, ManualClock
 from photochanger.application.configuration import MAX_AGE_SEC
 from photochanger.application.ingest_password import CheckIngestPassword
-from photochanger.application.ports import JobReading
+from photochanger.application.ports import Claimed, JobReading
 from photochanger.application.worker import JobRunner, Worker
+from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     InvalidPassword,
@@ -208,6 +209,7 @@ async def working(house: House, run: JobRunner, *, concurrency: int = 2) -> Asyn
     worker = Worker(
         jobs=house.jobs,
         signals=house.storage.signals,
+        configuration=house.configuration,
         run=run,
         concurrency=concurrency,
         poll_sec=0.02,
@@ -276,11 +278,11 @@ class TestWorker:
     ) -> None:
         claim, away = house.jobs.claim, asyncio.Event()
 
-        async def refuse_once(*, limit: int, lease: timedelta) -> Sequence[JobReading]:
+        async def refuse_once(*, limit: int, lease: timedelta, limits: ConcurrencyLimits) -> Claimed:
             if not away.is_set():
                 away.set()
                 raise DatabaseUnavailable
-            return await claim(limit=limit, lease=lease)
+            return await claim(limit=limit, lease=lease, limits=limits)
 
         monkeypatch.setattr(house.jobs, "claim", refuse_once)
         job_id = (await house.submit()).reading.job.job_id

@@ -1,22 +1,27 @@
 """Jobs and their queue in memory."""
 
+import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 
-from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.adapters.memory.records import MemoryRecords, ProviderPlace
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
+    Place,
     ResultReading,
     Submitted,
     Verdict,
 )
 from photochanger.domain.audit import AuditEntry
+from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.errors import IdempotencyKeyReused, InvalidTransition
 from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobState
 from photochanger.domain.retention import has_passed
@@ -31,6 +36,9 @@ class MemoryJobRepository(JobRepository):
 
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job and mark its payload as stored."""
+        made = self._records.jobs.get(submission.job_id)
+        if made is not None and made.payload_id == submission.payload.media_id:
+            return Submitted(reading=self._records.reading(made), replayed=False)
         earlier = self._records.job_for_key(submission.slot.slot_id, submission.idempotency_key)
         if earlier is not None:
             if earlier.content_hash != submission.payload.file.sha256:
@@ -76,22 +84,66 @@ class MemoryJobRepository(JobRepository):
         reading = await self.get(job_id)
         return None if reading is None else ResultReading.of(reading)
 
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+    async def claim(self, *, limit: int, lease: timedelta, limits: ConcurrencyLimits = UNLIMITED) -> Claimed:
         """Take up to `limit` claimable jobs, in the order of their submission."""
         claimed: list[JobReading] = []
+        held = self._held()
+        at_slots = Counter(job.slot_id for job in held)
+        at_providers = Counter(self._records.places[job.job_id].provider for job in held)
         for job in self._records.unfinished():
+            slot_id, provider = job.slot_id, job.configuration.call.provider
+            if limit <= 0 or not self._can(job, JobEvent.CLAIMED, lease=lease):
+                continue
             if len(claimed) >= limit:
-                break
-            if self._is_leased(job):
+                return Claimed(claimed, others_wait=True)
+            if at_slots[slot_id] >= limits.slots.get(slot_id, math.inf) or (
+                at_providers[provider] >= limits.providers.get(provider, math.inf)
+            ):
                 continue
             if (after := self._change(job.job_id, JobEvent.CLAIMED, lease=lease)) is not None:
+                at_slots[slot_id] += 1
+                at_providers[provider] += 1
                 claimed.append(self._records.reading(after))
-        return claimed
+        others_wait = any(self._can(job, JobEvent.CLAIMED, lease=lease) for job in self._records.unfinished())
+        return Claimed(claimed, others_wait=others_wait)
 
-    def _is_leased(self, job: Job) -> bool:
-        """Say so cheaply of the many that are under way; the table has the last word on all others."""
-        expires_at = job.lease_expires_at
-        return expires_at is not None and not has_passed(expires_at, now=self._records.clock.now())
+    def _held(self) -> Sequence[Job]:
+        """Return the jobs that hold places, or wait for one at their provider."""
+        now = self._records.clock.now()
+        jobs = [self._records.jobs[job_id] for job_id in self._records.places]
+        return [job for job in jobs if job.lease_expires_at and not has_passed(job.lease_expires_at, now=now)]
+
+    async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> Place:
+        """Give up the job's place at its present provider, and take one at another, or wait for it."""
+        job = self._records.jobs.get(job_id)
+        if job is None or not self._can(job, JobEvent.RENEWED, fence=fence, lease=timedelta()):
+            return Place.LOST
+        present = self._records.places[job_id]
+        if present == ProviderPlace(provider):
+            return Place.TAKEN
+        is_awaited = places is not None and len(self._before(job, provider)) >= places
+        self._records.places[job_id] = ProviderPlace(provider, is_awaited=is_awaited)
+        if present.provider != provider:
+            self._records.hub.announce(Topic.PLACE_FREED)
+        return Place.AWAITED if is_awaited else Place.TAKEN
+
+    def _before(self, job: Job, provider: str) -> Sequence[Job]:
+        """Return the other jobs that have a place at the provider, or have waited longer for one."""
+        places = self._records.places
+        return [
+            other
+            for other in self._held()
+            if other is not job
+            and places[other.job_id].provider == provider
+            and (not places[other.job_id].is_awaited or self._records.is_earlier(other, job))
+        ]
+
+    def _can(self, job: Job, event: JobEvent, *, lease: timedelta, fence: int | None = None) -> bool:
+        try:
+            job.apply(event, now=self._records.clock.now(), fence=fence, lease=lease)
+        except InvalidTransition:
+            return False
+        return True
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease, if it is still the caller's."""
@@ -102,6 +154,7 @@ class MemoryJobRepository(JobRepository):
         if self._change(job_id, JobEvent.RELEASED, fence=fence) is None:
             return False
         self._records.hub.announce(Topic.JOB_PENDING)
+        self._records.hub.announce(Topic.PLACE_FREED)
         return True
 
     async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:

@@ -15,7 +15,7 @@ from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.account import Session, SessionId
 from photochanger.domain.audit import AuditEntry, AuditEvent
 from photochanger.domain.errors import InternalError
-from photochanger.domain.job import Job, JobId, JobResult
+from photochanger.domain.job import Job, JobId, JobResult, JobState
 from photochanger.domain.media import (
     MediaEvent,
     MediaId,
@@ -38,6 +38,14 @@ class MediaRow:
 
     media: MediaObject
     offer_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPlace:
+    """The provider that a job under way has a place at, or waits for one at."""
+
+    provider: str
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,16 @@ class MemoryRecords:
         self.forgotten: list[Job] = []
         """Jobs that were removed; only statistics remember them."""
         self.added_up_until = EPOCH
+        self.tat = EPOCH
+        """When the next photo would come if all came evenly (`photochanger.domain.rate`)."""
+        self.workers: dict[str, tuple[int, datetime]] = {}
+        """How many jobs each process can do at once, and until when that counts."""
         self.answers_again: dict[tuple[SlotId, int, str], JobId] = {}
         """The last job of each photo that is not to be done twice."""
-        self._unfinished: dict[JobId, None] = {}
+        self.places: dict[JobId, ProviderPlace] = {}
+        """Of every job that is under way."""
+        self._unfinished: dict[JobId, int] = {}
+        """With their numbers, in the order of their submission."""
         self._by_key: dict[tuple[SlotId, str], JobId] = {}
 
     def log(self, entry: AuditEntry) -> None:
@@ -95,6 +110,10 @@ class MemoryRecords:
         for job_id in list(self._unfinished):
             yield self.jobs[job_id]
 
+    def is_earlier(self, job: Job, other: Job) -> bool:
+        """Say whether the one of two unfinished jobs was submitted before the other."""
+        return self._unfinished[job.job_id] < self._unfinished[other.job_id]
+
     def job_for_key(self, slot_id: SlotId, key: str | None) -> Job | None:
         """Return the slot's job that answers for this Idempotency-Key, or None."""
         job_id = None if key is None else self._by_key.get((slot_id, key))
@@ -106,13 +125,21 @@ class MemoryRecords:
         if job.job_id in self.jobs:
             raise InternalError("The job id is already taken")
         self.jobs[job.job_id] = job
-        self._unfinished[job.job_id] = None
+        self._unfinished[job.job_id] = len(self.jobs) + len(self.forgotten)
         if job.idempotency_key is not None:
             self._by_key[job.slot_id, job.idempotency_key] = job.job_id
 
     def replace_job(self, job: Job) -> None:
-        """Put the job in the place of its earlier self; a final one condemns its payload."""
+        """Put the job in the place of its earlier self; a final one condemns its payload.
+
+        With every claim it is at the provider of its slot's own call.
+        """
+        before = self.jobs[job.job_id]
         self.jobs[job.job_id] = job
+        if job.state is not JobState.PROCESSING:
+            self.places.pop(job.job_id, None)
+        elif job.fence != before.fence:
+            self.places[job.job_id] = ProviderPlace(job.configuration.call.provider)
         if job.is_finalized:
             del self._unfinished[job.job_id]
             self.condemn([job.payload_id])

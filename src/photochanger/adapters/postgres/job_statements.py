@@ -18,13 +18,10 @@ from photochanger.adapters.postgres.media_statements import (
 from photochanger.adapters.postgres.rows import JOB_COLUMNS, RESULT_COLUMNS, listed
 from photochanger.adapters.postgres.signals import notify
 from photochanger.adapters.postgres.transitions import (
-    LOCKED_COLUMNS,
     LOOKUPS,
     UNFINISHED,
-    candidate,
     change,
     locked,
-    rows_of,
 )
 from photochanger.application.ports.signals import Topic
 from photochanger.domain.job import Guard, JobEvent, JobState
@@ -32,7 +29,6 @@ from photochanger.domain.media import MediaEvent
 from photochanger.domain.retention import MAX_RETENTION_HOURS
 
 _COLUMNS: Final = listed(JOB_COLUMNS, table="job")
-_CHANGED: Final = listed(JOB_COLUMNS, table="changed")
 _PENDING: Final = notify(Topic.JOB_PENDING, SQL("''"))
 _FINALIZED: Final = notify(Topic.JOB_FINALIZED, SQL("changed.job_id"))
 _THE_JOB: Final = SQL("job_id = %(job_id)s FOR UPDATE")
@@ -50,11 +46,11 @@ SUBMIT: Final = (
     ), changed AS (
         INSERT INTO job (
             job_id, slot_id, slot_version, configuration, payload_id, content_hash,
-            created_at, deadline, retention, source, idempotency_key, trace_context, answers_again)
+            created_at, deadline, retention, source, idempotency_key, trace_context, answers_again, provider)
         SELECT
             %(job_id)s, %(slot_id)s, %(slot_version)s, %(configuration)s::jsonb, media_id, %(content_hash)s,
             now, announced_at + %(time_left)s, %(retention)s,
-            %(source)s, %(idempotency_key)s, %(trace_context)s, %(deduplicate)s
+            %(source)s, %(idempotency_key)s, %(trace_context)s, %(deduplicate)s, %(provider)s
         FROM moment
         ON CONFLICT DO NOTHING
         RETURNING {columns}, created_at AS now
@@ -113,47 +109,6 @@ GET_TWIN: Final = (
 
 STEP_ASIDE: Final = b"UPDATE job SET answers_again = false, idempotency_key = NULL WHERE job_id = %(job_id)s"
 
-_CLAIMABLE: Final = SQL(", ").join(
-    SQL("""
-    {name} AS MATERIALIZED (
-        SELECT {columns} FROM job WHERE {condition} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    )""").format(
-        name=Identifier(f"claimable_{row.source.value}"),
-        columns=LOCKED_COLUMNS,
-        condition=candidate(row),
-    )
-    for row in rows_of(JobEvent.CLAIMED)
-)
-"""For each state that a job can be claimed in, the first candidates, each found in an index of its own."""
-
-_FIRST_OF_THEM: Final = SQL("locked AS MATERIALIZED ({} ORDER BY seq LIMIT %(limit)s)").format(
-    SQL(" UNION ALL ").join(
-        SQL("SELECT * FROM {}").format(Identifier(f"claimable_{row.source.value}"))
-        for row in rows_of(JobEvent.CLAIMED)
-    )
-)
-
-CLAIM: Final = (
-    SQL("WITH {claimable}, {locked}, {change} SELECT * FROM changed ORDER BY seq")
-    .format(
-        claimable=_CLAIMABLE,
-        locked=_FIRST_OF_THEM,
-        change=change(JobEvent.CLAIMED, returning=SQL("job.seq, {}").format(_COLUMNS)),
-    )
-    .as_bytes()
-)
-
-IS_ANYTHING_CLAIMABLE: Final = (
-    SQL("SELECT {} AS claimable")
-    .format(
-        SQL(" OR ").join(
-            SQL("EXISTS (SELECT FROM job WHERE {})").format(candidate(row))
-            for row in rows_of(JobEvent.CLAIMED)
-        )
-    )
-    .as_bytes()
-)
-
 RENEW: Final = (
     SQL("WITH {}, {} SELECT seq FROM changed")
     .format(
@@ -164,11 +119,12 @@ RENEW: Final = (
 )
 
 RELEASE: Final = (
-    SQL("WITH {}, {} SELECT seq, {} FROM changed")
+    SQL("WITH {}, {} SELECT seq, {}, {} FROM changed")
     .format(
         locked(JobEvent.RELEASED, which=_THE_JOB),
         change(JobEvent.RELEASED, returning=SQL("job.seq")),
-        _PENDING,
+        SQL("{} AS pending").format(_PENDING),
+        SQL("{} AS freed").format(notify(Topic.PLACE_FREED, SQL("''"))),
     )
     .as_bytes()
 )

@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 
 from photochanger.adapters.postgres import job_statements as statements
 from photochanger.adapters.postgres.audit import entry_parameters
+from photochanger.adapters.postgres.claim_lock import ClaimLock
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import (
     reading_from,
@@ -18,16 +19,19 @@ from photochanger.adapters.postgres.rows import (
 )
 from photochanger.application.ports.signals import Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
+    Place,
     ResultReading,
     Submitted,
     Verdict,
 )
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.audit import AuditEntry
+from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import JobId
 from photochanger.domain.media import StoredImage
@@ -39,6 +43,9 @@ _SUBMISSIONS: Final = 5
 
 _FIRST_PAUSE_SEC: Final = 0.001
 _LONGEST_PAUSE_SEC: Final = 0.05
+
+_REACH: Final = 256
+"""How many jobs, whose rows others hold, a claim looks behind."""
 
 RESULTS_AT_ONCE: Final = 5_000
 """How many results one statement ends; with all in one, a very full slot would exceed its time-out."""
@@ -53,15 +60,17 @@ class PostgresJobRepository(JobRepository):
     def __init__(self, pool: Pool, hub: SignalHub) -> None:
         self._pool = pool
         self._hub = hub
+        self._claims = ClaimLock(pool)
 
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job and mark its payload as stored."""
         parameters = _submission_parameters(submission)
         for _ in range(_SUBMISSIONS):
-            row = await fetch_one(self._pool, statements.SUBMIT, parameters)
-            if row is not None:
+            row = await fetch_one(self._pool, statements.SUBMIT, parameters, repeatable=True)
+            made = reading_from(row) if row is not None else await self._made_before(submission)
+            if made is not None:
                 self._hub.announce(Topic.JOB_PENDING)
-                return Submitted(reading=reading_from(row), replayed=False)
+                return Submitted(reading=made, replayed=False)
             look = statements.GET_TWIN if submission.deduplicate else statements.GET_BY_KEY
             found = await fetch_one(self._pool, look, parameters, repeatable=True)
             if found is not None and _answers(earlier := reading_from(found), submission):
@@ -69,6 +78,12 @@ class PostgresJobRepository(JobRepository):
             if found is not None:
                 await self._put_aside(found["job_id"])
         raise InternalError("The photo's file was not announced, or its time has run out")
+
+    async def _made_before(self, submission: JobSubmission) -> JobReading | None:
+        """Return the job that this very submission has made already; the answer to that was lost."""
+        reading = await self.get(submission.job_id)
+        is_its_own = reading is not None and reading.job.payload_id == submission.payload.media_id
+        return reading if is_its_own else None
 
     async def _put_aside(self, job_id: str) -> None:
         """Let others take the place of a job that answers no more for its key or photo."""
@@ -84,42 +99,48 @@ class PostgresJobRepository(JobRepository):
         row = await fetch_one(self._pool, statements.GET_RESULT, {"job_id": job_id}, repeatable=True)
         return None if row is None else result_reading_from(row)
 
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+    async def claim(self, *, limit: int, lease: timedelta, limits: ConcurrencyLimits = UNLIMITED) -> Claimed:
         """Take up to `limit` claimable jobs, in the order of their submission.
 
-        `SKIP LOCKED` can come back empty while a job waits: the row it saw is locked by a claimer that takes
-        its neighbour. So an empty answer counts only when a look without locks finds nothing either.
+        Where jobs were chosen and none could be had, somebody else holds their rows and may be about to end
+        them; so it is looked again, and further each time.
         """
-        pause = _FIRST_PAUSE_SEC
+        pause, reach = _FIRST_PAUSE_SEC, limit
         while limit > 0:
-            claimed = await self._claim_visible(limit, lease)
-            if claimed or not await self._is_anything_claimable():
+            parameters = {"limit": limit, "reach": reach, "lease": lease, **_limit_parameters(limits)}
+            rows = await self._claim(parameters)
+            claimed = _claimed(rows)
+            if claimed or not rows[0]["chosen"]:
                 return claimed
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
-        return []
+            pause, reach = min(2 * pause, _LONGEST_PAUSE_SEC), min(2 * reach, limit + _REACH)
+        return Claimed()
 
-    async def _claim_visible(self, limit: int, lease: timedelta) -> Sequence[JobReading]:
-        statement = asyncio.ensure_future(
-            fetch_all(self._pool, statements.CLAIM, {"limit": limit, "lease": lease})
-        )
+    async def _claim(self, parameters: Mapping[str, object]) -> Sequence[DictRow]:
+        statement = asyncio.ensure_future(self._claims.claim(parameters))
         try:
-            rows = await asyncio.shield(statement)
+            return await asyncio.shield(statement)
         except asyncio.CancelledError:
             await self._undo(statement)
             raise
-        return [reading_from(row) for row in rows]
 
     async def _undo(self, statement: asyncio.Future[Sequence[DictRow]]) -> None:
         """Hand back what a cancelled claim took, or nobody would know of it until its lease lapsed."""
         [rows] = await asyncio.gather(statement, return_exceptions=True)
         if not isinstance(rows, BaseException):
-            for reading in map(reading_from, rows):
+            for reading in _claimed(rows):
                 await self.release(reading.job.job_id, fence=reading.job.fence)
 
-    async def _is_anything_claimable(self) -> bool:
-        row = await fetch_one(self._pool, statements.IS_ANYTHING_CLAIMABLE, {}, repeatable=True)
-        return row is not None and bool(row["claimable"])
+    async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> Place:
+        """Give up the job's place at its present provider, and take one at another, or wait for it."""
+        parameters = {"job_id": job_id, "fence": fence, "provider": provider, "places": places}
+        rows = await self._claims.move(parameters)
+        if not rows:
+            return Place.LOST
+        [row] = rows
+        if row["has_left"]:
+            self._hub.announce(Topic.PLACE_FREED)
+        return Place.AWAITED if row["waits_for_place"] else Place.TAKEN
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease, if it is still the caller's."""
@@ -132,6 +153,7 @@ class PostgresJobRepository(JobRepository):
         if await fetch_one(self._pool, statements.RELEASE, parameters) is None:
             return False
         self._hub.announce(Topic.JOB_PENDING)
+        self._hub.announce(Topic.PLACE_FREED)
         return True
 
     async def finalize(self, job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
@@ -139,6 +161,7 @@ class PostgresJobRepository(JobRepository):
         parameters = {"job_id": job_id, "fence": fence, **_verdict_parameters(verdict)}
         row = await fetch_one(self._pool, statements.FINALIZE[verdict.event], parameters)
         if row is None or not row["was_allowed"]:
+            self._hub.announce(Topic.JOB_FINALIZED, job_id)  # by others, or by us: its answer may be lost
             return None
         if row["job_id"] is None:
             raise InternalError("A file of the result was not announced, or its time has run out")
@@ -175,7 +198,9 @@ class PostgresJobRepository(JobRepository):
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""
-        rows = await fetch_all(self._pool, statements.EXPIRE_OVERDUE, {"limit": limit}, repeatable=True)
+        rows = await fetch_all(
+            self._pool, statements.EXPIRE_OVERDUE, {"limit": limit}, repeatable=True, slow=True
+        )
         ended = [JobId(row["job_id"]) for row in rows]
         for job_id in ended:
             self._hub.announce(Topic.JOB_FINALIZED, job_id)
@@ -196,7 +221,7 @@ class PostgresJobRepository(JobRepository):
     async def _cancel(
         self, statement: bytes, which: Mapping[str, object], entry: AuditEntry
     ) -> Sequence[JobReading]:
-        rows = await fetch_all(self._pool, statement, {**which, **entry_parameters(entry)})
+        rows = await fetch_all(self._pool, statement, {**which, **entry_parameters(entry)}, slow=True)
         ended = [reading_from(row, ended_here=True) for row in rows]
         for reading in ended:
             self._hub.announce(Topic.JOB_FINALIZED, reading.job.job_id)
@@ -208,7 +233,9 @@ class PostgresJobRepository(JobRepository):
         results = size_bytes = 0
         is_first = True
         while True:
-            [row] = await fetch_all(self._pool, statements.END_RESULTS, {**parameters, "is_first": is_first})
+            [row] = await fetch_all(
+                self._pool, statements.END_RESULTS, {**parameters, "is_first": is_first}, slow=True
+            )
             results, size_bytes, is_first = results + row["results"], size_bytes + row["size_bytes"], False
             if row["looked_at"] < RESULTS_AT_ONCE:
                 return EndedResults(results, size_bytes)
@@ -216,6 +243,20 @@ class PostgresJobRepository(JobRepository):
 
 def _is_overdue(reading: JobReading) -> bool:
     return not reading.job.is_finalized and has_passed(reading.job.deadline, now=reading.now)
+
+
+def _claimed(rows: Sequence[DictRow]) -> Claimed:
+    readings = [reading_from(row) for row in rows if row["job_id"] is not None]
+    return Claimed(readings, others_wait=rows[0]["waiting"] > len(readings))
+
+
+def _limit_parameters(limits: ConcurrencyLimits) -> Mapping[str, object]:
+    return {
+        "slots": list(limits.slots),
+        "slot_places": list(limits.slots.values()),
+        "providers": list(limits.providers),
+        "provider_places": list(limits.providers.values()),
+    }
 
 
 def _answers(earlier: JobReading, submission: JobSubmission) -> bool:
@@ -236,6 +277,7 @@ def _submission_parameters(submission: JobSubmission) -> Mapping[str, object]:
         "slot_id": submission.slot.slot_id,
         "slot_version": submission.slot.version,
         "configuration": to_json(submission.slot.configuration),
+        "provider": submission.slot.configuration.call.provider,
         "content_hash": submission.payload.file.sha256,
         "time_left": submission.time_left,
         "retention": submission.retention,

@@ -70,6 +70,10 @@ class PostgresSignals(Signals):
         """Return a subscription to `topic` about `subject`; it ends with the context."""
         return self._hub.subscribe(topic, subject)
 
+    def watch(self, *topics: Topic) -> AbstractContextManager[Subscription]:
+        """Return a subscription to all of these topics, whatever the subject; it ends with the context."""
+        return self._hub.watch(*topics)
+
     def announce_locally(self, topic: Topic, subject: str = "") -> None:
         """Wake those who wait in this process, without the way through the database."""
         self._hub.announce(topic, subject)

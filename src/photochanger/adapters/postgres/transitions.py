@@ -55,6 +55,11 @@ LOCKED_COLUMNS: Final = SQL("seq, state, fence, deadline, lease_expires_at, star
 _ALWAYS: Final = SQL("true")
 _AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
 
+OWN_PROVIDER: Final = SQL("coalesce(job.configuration #>> '{{call,provider}}', '')")
+"""The provider of the slot's own call, which every claim begins with."""
+
+_AT_OWN_PROVIDER: Final = SQL("provider = {}, waits_for_place = false").format(OWN_PROVIDER)
+
 _FAILED: Final = SQL(
     "attempts = %(attempts)s, failure_reason = %(failure_reason)s, result = %(result)s::jsonb,"
     " answers_again = false"
@@ -63,12 +68,12 @@ _FAILED: Final = SQL(
 _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
     JobEvent.CLAIMED: SQL(
         "fence = job.fence + 1, lease_expires_at = allowed.now + %(lease)s,"
-        " started_at = coalesce(job.started_at, {at})"
+        " started_at = coalesce(job.started_at, {at}), {at_own_provider}"
     ),
     JobEvent.RENEWED: SQL(
         "lease_expires_at = allowed.now + %(lease)s, attempts = greatest(job.attempts, %(attempts)s)"
     ),
-    JobEvent.RELEASED: SQL("lease_expires_at = NULL"),
+    JobEvent.RELEASED: SQL("lease_expires_at = NULL, {at_own_provider}"),
     JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
     JobEvent.PROVIDER_FAILED: _FAILED,
     JobEvent.INTERNALLY_FAILED: _FAILED,
@@ -112,11 +117,18 @@ def locked(event: JobEvent, *, which: Composable) -> Composed:
     )
 
 
-def change(event: JobEvent, *, returning: Composable, only_if: Composable = _ALWAYS) -> Composed:
+def change(
+    event: JobEvent,
+    *,
+    returning: Composable,
+    only_if: Composable = _ALWAYS,
+    effects: Composable | None = None,
+) -> Composed:
     """Return the common table expressions that let `event` happen to the jobs in `locked`.
 
     `changed` holds the columns `returning` and `now`, the moment of each change. `only_if` is a further
-    condition that needs no lock.
+    condition that needs no lock. With `effects` those are written, and the event's own are not: something
+    else is done that is allowed whenever the event is.
     """
     return SQL("""
         judged AS MATERIALIZED (
@@ -130,7 +142,7 @@ def change(event: JobEvent, *, returning: Composable, only_if: Composable = _ALW
         )""").format(
         allowed=SQL(" OR ").join(condition(row) for row in rows_of(event)),
         target=_target(event),
-        effects=_effects(event),
+        effects=effects or _effects(event),
         only_if=only_if,
         returning=returning,
     )
@@ -145,7 +157,10 @@ def _target(event: JobEvent) -> Composed:
 
 
 def _effects(event: JobEvent) -> Composed:
-    effects = [_EFFECTS[event].format(at=_AT, reason=Literal(FAILURE_REASON_OF.get(event)))]
+    written = _EFFECTS[event].format(
+        at=_AT, at_own_provider=_AT_OWN_PROVIDER, reason=Literal(FAILURE_REASON_OF.get(event))
+    )
+    effects = [written]
     if all(row.target in FINAL_STATES for row in rows_of(event)):
         effects.append(SQL("finalized_at = {at}, lease_expires_at = NULL").format(at=_AT))
     return SQL(", ").join(effects)

@@ -5,15 +5,18 @@ from datetime import timedelta
 
 from photochanger.adapters.telemetry.metrics import Metrics
 from photochanger.application.ports import (
+    Claimed,
     EndedResults,
     JobReading,
     JobRepository,
     JobSubmission,
+    Place,
     ResultReading,
     Submitted,
     Verdict,
 )
 from photochanger.domain.audit import AuditEntry
+from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.job import FAILURE_REASON_OF, JobEvent, JobId, JobState
 from photochanger.domain.slot import SlotId
 
@@ -37,9 +40,13 @@ class CountedJobs(JobRepository):
         """Return what the job's result needs."""
         return await self._jobs.get_result(job_id)
 
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+    async def claim(self, *, limit: int, lease: timedelta, limits: ConcurrencyLimits = UNLIMITED) -> Claimed:
         """Take jobs."""
-        return await self._jobs.claim(limit=limit, lease=lease)
+        return await self._jobs.claim(limit=limit, lease=lease, limits=limits)
+
+    async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> Place:
+        """Take a place at another provider, or wait for it."""
+        return await self._jobs.move(job_id, fence=fence, provider=provider, places=places)
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
         """Extend the lease."""

@@ -19,6 +19,7 @@ from photochanger.application.ports.administration import (
     Statistics,
     TokenClaims,
 )
+from photochanger.application.ports.admission import IngestGate, Passage
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
@@ -31,6 +32,7 @@ from photochanger.application.ports.providers import (
 )
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.ports.storage import (
+    Claimed,
     EndedResults,
     Installation,
     JobReading,
@@ -40,6 +42,7 @@ from photochanger.application.ports.storage import (
     MediaRegistry,
     MediaStore,
     MediaWriter,
+    Place,
     ProviderUsage,
     ResultReading,
     SettingsRepository,
@@ -54,6 +57,7 @@ __all__ = [
     "AccountRepository",
     "AuditFilter",
     "AuditLog",
+    "Claimed",
     "Clock",
     "Due",
     "EndedResults",
@@ -62,6 +66,7 @@ __all__ = [
     "Housekeeping",
     "ImageEditor",
     "ImageProvider",
+    "IngestGate",
     "Installation",
     "JobCursor",
     "JobFilter",
@@ -75,7 +80,9 @@ __all__ = [
     "MediaRegistry",
     "MediaStore",
     "MediaWriter",
+    "Passage",
     "PasswordHasher",
+    "Place",
     "PreparedImage",
     "ProviderFactory",
     "ProviderUsage",

@@ -13,6 +13,8 @@ class Topic(StrEnum):
     """A job waits to be claimed."""
     JOB_FINALIZED = "job_finalized"
     """The job named by the subject is final."""
+    PLACE_FREED = "place_freed"
+    """A job that has not ended has given up a place: it went to another provider, or was handed back."""
     CONFIGURATION_CHANGED = "configuration_changed"
     """A slot or the settings have changed."""
 
@@ -43,3 +45,7 @@ class Signals(Protocol):
 
         Any number of subscriptions may exist for one topic and subject; each gets every signal.
         """
+
+    @abstractmethod
+    def watch(self, *topics: Topic) -> AbstractContextManager[Subscription]:
+        """Return a subscription to all of these topics, whatever the subject; it ends with the context."""

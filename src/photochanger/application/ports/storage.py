@@ -1,13 +1,15 @@
 """The ports to storage: of records (jobs, media, slots, settings) and of bytes (the media store)."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from photochanger.domain.audit import AuditEntry
+from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.job import Job, JobEvent, JobId, JobResult, JobSource, can_bring
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, StoredFile, StoredImage
 from photochanger.domain.quota import ProviderUsed, Quota
@@ -116,6 +118,29 @@ class Verdict:
             raise ValueError("a failure has a reason, and success has none")
 
 
+class Claimed(tuple[JobReading, ...]):
+    """The jobs that were claimed, in their order; and whether others were seen that have to wait."""
+
+    others_wait: bool
+
+    def __new__(cls, readings: Iterable[JobReading] = (), *, others_wait: bool = False) -> "Claimed":
+        """Return these jobs."""
+        claimed = super().__new__(cls, readings)
+        claimed.others_wait = others_wait
+        return claimed
+
+
+class Place(StrEnum):
+    """What came of asking for a place at a provider."""
+
+    TAKEN = "taken"
+    """The job has it."""
+    AWAITED = "awaited"
+    """There is none; the job waits for it."""
+    LOST = "lost"
+    """The caller does not hold the job any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndedResults:
     """How many results were ended before their time, and the bytes of their files, previews included."""
@@ -151,6 +176,9 @@ class JobRepository(Protocol):
         version of the slot, as long as they can answer again (`Job.can_answer_again`): they are under way,
         or completed with a result that has not ended. One that is wanted `anew` is made all the same, and
         takes the place of the earlier one for those that come after it.
+
+        Whoever got no answer may submit the same again: where it has made the job, that is returned, and it
+        is no replay.
         """
 
     @abstractmethod
@@ -162,13 +190,37 @@ class JobRepository(Protocol):
         """Return of the job what `get` would say of its result, or None where there is no such job."""
 
     @abstractmethod
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[JobReading]:
+    async def claim(
+        self, *, limit: int, lease: timedelta, limits: ConcurrencyLimits = UNLIMITED
+    ) -> "Claimed":
         """Take up to `limit` claimable jobs, in the order of their submission, and lease them to the caller.
 
         Claimable is what `JobEvent.CLAIMED` allows: pending jobs, and those whose worker let its lease
-        lapse, before their deadline. No job is given to two callers at once. An empty answer means that at
-        some moment during the call nothing was claimable; it never hides a job because another caller was
-        just looking at its neighbour.
+        lapse, before their deadline. No job is given to two callers at once.
+
+        Each takes a place at its slot, and one at the provider of its slot's own call. With any number of
+        callers, no job is given out that there is no place for under the `limits`, and none while an earlier
+        one could be: whoever is passed over finds his slot or his provider full, or is being changed at that
+        moment. Jobs that hold more places than there are, because a limit was lowered, keep them. Jobs that
+        wait for a place at a provider (`move`) come before all that are claimed.
+
+        An answer may hold fewer jobs than could be given out, and then says that others wait: the next call
+        goes on. An empty one means that at some moment during the call nothing could be given out; it never
+        hides a job because another caller was just looking at its neighbour.
+        """
+
+    @abstractmethod
+    async def move(self, job_id: JobId, *, fence: int, provider: str, places: int | None) -> "Place":
+        """Give up the job's place at its present provider, and take one of so many `places` at another.
+
+        None is no limit. Where none is free, the job waits: the place that it had is given up all the same,
+        so that two jobs that want each other's places do not wait for ever. Ask again, for the same provider,
+        until there is one: of all that wait, places go to the job that was submitted first, and before any
+        that is still to be claimed. Asking for the provider that the job has a place at changes nothing.
+        Where it comes from another provider, `PLACE_FREED` is announced. `LOST` where the caller has lost
+        the job.
+
+        A job that is claimed anew, by whomever, is at the provider of its slot's own call again.
         """
 
     @abstractmethod
@@ -181,7 +233,7 @@ class JobRepository(Protocol):
 
     @abstractmethod
     async def release(self, job_id: JobId, *, fence: int) -> bool:
-        """Hand the job back to be claimed by others at once, and announce `JOB_PENDING`.
+        """Hand the job back to be claimed by others at once; announce `JOB_PENDING` and `PLACE_FREED`.
 
         False where the caller has lost the job.
         """

@@ -25,8 +25,10 @@ from photochanger.domain.errors import (
     InvalidRequest,
     Overloaded,
     PayloadTooLarge,
+    RateLimited,
     ResultExpired,
     ShuttingDown,
+    SlotBusy,
     SlotDisabled,
     SlotNotFound,
     StorageUnavailable,
@@ -55,6 +57,8 @@ INGEST_ERRORS: Final = (
     InvalidImage,
     IdempotencyKeyReused,
     InternalError,
+    RateLimited,
+    SlotBusy,
     Overloaded,
     StorageUnavailable,
     DatabaseUnavailable,
@@ -135,9 +139,9 @@ _INGEST_PARAMETERS: Final = (
         "Idempotency-Key",
         "header",
         Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern=r"^[ -~]+$"),
-        "The same key with the same photo is the same job: a repetition gets its outcome, as long as the job can"
-        " be read. Without a key, the same photo for the same configuration of the slot gets the job that is"
-        " under way, or completed, unless `ingest.deduplicate` is off",
+        "The same key with the same photo is the same job: a repetition gets its outcome, as long as the job"
+        " can be read. Without a key, the same photo for the same configuration of the slot gets the job that"
+        " is under way, or completed, unless `ingest.deduplicate` is off",
     ),
     Parameter(
         "Cache-Control",

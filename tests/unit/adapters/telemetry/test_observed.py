@@ -140,6 +140,9 @@ class Hints(Signals):
     def subscribe(self, topic: Topic, subject: str = "") -> AbstractContextManager[Subscription]:
         raise NotImplementedError(topic)
 
+    def watch(self, *topics: Topic) -> AbstractContextManager[Subscription]:
+        raise NotImplementedError(topics)
+
 
 class StoppedClock(Clock):
     def now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Photos that are sent twice are done once."""
+"""Photos that are sent twice are done once, and jobs are counted by their provider."""
 
 from photochanger.adapters.postgres.migrations import run_sql_beside
 
