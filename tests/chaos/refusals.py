@@ -81,6 +81,8 @@ _CAUSES: Final[Mapping[str, Callable[[Run, Request, float, float], bool]]] = {
     "storage_unavailable": _fault("store"),
     "shutting_down": _fault("term", 0.0),
     "timeout": _timed_out,
+    "overloaded": _timed_out,
+    "slot_busy": _timed_out,
     "provider_error": _provider_failed,
     "provider_no_image": _provider_failed,
     "provider_quota_exhausted": _provider_failed,
