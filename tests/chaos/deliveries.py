@@ -116,9 +116,8 @@ def one_job_per_key_and_twins(run: Run) -> Verdict:
         verdict.checked += 1
         jobs.sort(key=lambda job: job.created_at)
         for earlier, later in pairwise(jobs):
-            was_answerable = (
-                earlier.state == "completed" or (earlier.finalized_at or run.end) > later.created_at
-            )
+            over_at = min(earlier.finalized_at or run.end, earlier.deadline)
+            was_answerable = earlier.state == "completed" or over_at > later.created_at
             if was_answerable or earlier.idempotency_key is not None:
                 verdict.violated("the same photo was done twice", earlier, later)
     for number, mine in run.jobs_by_photo.items():

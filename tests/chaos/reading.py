@@ -68,6 +68,12 @@ class Request:
         return self.ended.at if self.ended else float("inf")
 
     @property
+    def same_photo(self) -> tuple[str, str, str | None]:
+        """What twins have in common: the photo, the slot, the key."""
+        facts = self.invoked.facts
+        return facts["sha256"], facts["slot_id"], facts.get("key")
+
+    @property
     def head_at(self) -> float:
         """When the head of the answer had come."""
         return self.invoked.at + float(self.facts["took_sec"])
@@ -124,6 +130,14 @@ class Run:
         for job in self.jobs.values():
             if (number := self.number_of.get(job.content_hash)) is not None:
                 found[number].append(job)
+        return found
+
+    @cached_property
+    def first_sent(self) -> Mapping[tuple[str, str, str | None], float]:
+        """When each photo was sent for the first time."""
+        found: dict[tuple[str, str, str | None], float] = {}
+        for request in self.photos:
+            found.setdefault(request.same_photo, request.invoked.at)
         return found
 
     def spans(self, fault: str) -> Sequence[tuple[Span, Mapping[str, Any]]]:

@@ -28,8 +28,9 @@ def refusals_have_a_cause(run: Run) -> Verdict:
         code = str(request.facts.get("code"))
         codes[f"{status} {code}"] += 1
         cause = _CAUSES.get(code)
-        start, end = request.invoked.at, request.end
-        if cause is None or not cause(run, request, start, end):
+        job = run.jobs.get(request.facts.get("job_id") or "")
+        start = request.invoked.at if job is None else min(request.invoked.at, job.created_at)
+        if cause is None or not cause(run, request, start, request.end):
             verdict.violated(f"{request.invoked.what} was answered {status} {code} without a cause", request)
     verdict.figures |= dict(sorted(codes.items()))
     return verdict
@@ -80,6 +81,8 @@ _CAUSES: Final[Mapping[str, Callable[[Run, Request, float, float], bool]]] = {
     "storage_unavailable": _fault("store"),
     "shutting_down": _fault("term", 0.0),
     "timeout": _timed_out,
+    "overloaded": _timed_out,
+    "slot_busy": _timed_out,
     "provider_error": _provider_failed,
     "provider_no_image": _provider_failed,
     "provider_quota_exhausted": _provider_failed,
