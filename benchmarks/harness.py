@@ -9,18 +9,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import psutil
+from psycopg.conninfo import conninfo_to_dict
 
 from photochanger.adapters.argon2_hasher import Argon2PasswordHasher
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.operation import ParameterValue
-from photochanger.domain.slot import SLOT_IDS, ProviderCall
+from photochanger.domain.slot import MAX_CONCURRENCY, SLOT_IDS, ProviderCall, SlotId
 from photochanger.entrypoints.cli.booth import form
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.entrypoints.opening import opened
@@ -47,7 +48,13 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.least:.3g}–{self.most:.3g})"
+        if self.least == self.most:
+            return _digits(self.median)
+        return f"{_digits(self.median)} ({_digits(self.least)}–{_digits(self.most)})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -73,20 +80,21 @@ def configure(
     *,
     params: Mapping[str, ParameterValue] | None = None,
     timeout_sec: int = 48,
+    slot_id: SlotId = SLOT_IDS[0],
     **terms: Any,
 ) -> None:
-    """Set the first slot up, and the ingest password to `PASSWORD`.
+    """Set a slot up, the first one, and the ingest password to `PASSWORD`; no limit can be noticed.
 
     It uses the rehearsal provider with `params`, unless `terms` of the configuration say otherwise.
     """
     call = ProviderCall(provider="rehearsal", operation="photo_effect", params=params or {})
     given = {"call": call, "is_active": True, "sync_response_timeout_sec": timeout_sec, "size_limit_mb": 100}
-    asyncio.run(_configure(data_dir, given | terms))
+    asyncio.run(_configure(data_dir, slot_id, given | terms))
 
 
-async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
+async def _configure(data_dir: Path, slot_id: SlotId, terms: Mapping[str, Any]) -> None:
     async with opened(Environment(data_dir=data_dir)) as container:
-        slot = await container.slots().get(SLOT_IDS[0])
+        slot = await container.slots().get(slot_id)
         configuration = replace(slot.configuration, **terms)
         await container.slots().save(replace(slot, configuration=configuration), entry=_SET_UP)
         settings = await container.settings().get()
@@ -97,7 +105,8 @@ async def _configure(data_dir: Path, terms: Mapping[str, Any]) -> None:
             rate_limit_rps=10_000,
             rate_limit_burst=100_000,
         )
-        await container.settings().save(replace(settings, ingest=ingest), entry=_SET_UP)
+        limits = replace(settings.limits, per_slot=MAX_CONCURRENCY)
+        await container.settings().save(replace(settings, ingest=ingest, limits=limits), entry=_SET_UP)
 
 
 @contextmanager
@@ -106,6 +115,7 @@ def running(
     port: int,
     *,
     workers: int = 8,
+    options: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> Iterator[ServeProcess]:
@@ -115,6 +125,7 @@ def running(
         port,
         "--workers",
         str(workers),
+        *options,
         log_path=data_dir / f"serve-{port}.log",
         variables=variables,
         prefix=[*pinned(SERVER_CORE), *prefix],
@@ -127,7 +138,7 @@ def running(
 
 
 @contextmanager
-def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
+def bare(answer: Path, port: int, *options: str, variables: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run `benchmarks.bare` on the server's core during the context; give its process id."""
     command = [
         *pinned(SERVER_CORE),
@@ -138,7 +149,7 @@ def bare(answer: Path, port: int, *options: str) -> Iterator[int]:
         str(answer),
         *options,
     ]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, **(variables or {})})
     try:
         wait_for(f"http://127.0.0.1:{port}/")
         yield process.pid
@@ -243,6 +254,24 @@ def resident_mib(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return how long the process was on a core, and all that it has started, also those that have ended."""
+    process = psutil.Process(pid)
+    children = process.children(recursive=True)
+    own = process.cpu_times()
+    seconds = float(own.user + own.system + own.children_user + own.children_system)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):  # it has just ended, and counts in the next reading
+            times = child.cpu_times()
+            seconds += float(times.user + times.system)
+    return seconds
+
+
+def postgres_pid(data_dir: Path) -> int:
+    """Return the id of the embedded PostgreSQL's first process."""
+    return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+
+
 def forget_peak(pid: int) -> None:
     """Have the kernel begin anew with the process's `peak_mib`: proc_pid_clear_refs(5)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -263,6 +292,12 @@ async def peak_resident_mib(pid: int, during: Callable[[], Awaitable[None]]) -> 
         await asyncio.sleep(0.005)
     await work
     return peak
+
+
+def url_of(dsn: str) -> str:
+    """Return a DSN of the embedded PostgreSQL as an address that every driver understands."""
+    where = conninfo_to_dict(dsn)
+    return f"postgresql://{where['user']}@/{where['dbname']}?host={where['host']}&port={where['port']}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,7 @@
-"""nginx as the yardstick: one worker with `sendfile`, and a configuration of its own."""
+"""nginx as the yardstick: one worker with `sendfile`, and a configuration of its own.
+
+Beside files it serves what `locations` say, such as a proxy.
+"""
 
 import os
 import shutil
@@ -28,7 +31,13 @@ http {{
     default_type image/jpeg;
     sendfile on;
     keepalive_requests 1000000000;
-    server {{ listen 127.0.0.1:{port}; root {folder}/files; }}
+    {upstreams}
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/files;
+        client_max_body_size 200m;
+        {locations}
+    }}
 }}
 """
 """As Debian ships it, but for the lines that keep it in its folder and its connections open."""
@@ -43,8 +52,31 @@ def _program() -> str | None:
     return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
 
 
+PROXY = """
+    upstream peer {{ server 127.0.0.1:{port}; keepalive 64; }}
+    map $host $nothing {{ default ""; }}"""
+PROXY_LOCATION = """
+    location /v1/ {
+        proxy_pass http://peer;
+        proxy_http_version 1.1;
+        proxy_set_header Connection $nothing;
+    }"""
+"""Everything to the server on a port, over kept-alive connections, and buffered as by default."""
+
+PUT_LOCATION = "location /put/ { dav_methods PUT; create_full_put_path on; }"
+"""Bodies of PUT become files, renamed out of `client_body_temp_path` on the same file system."""
+
+
+def version() -> str:
+    """Return the version of the nginx that is installed."""
+    told = subprocess.run([_program() or "nginx", "-v"], capture_output=True, text=True, check=True)
+    return told.stderr.strip().rpartition("/")[2]
+
+
 @contextmanager
-def nginx(folder: Path, port: int, files: Mapping[str, bytes]) -> Iterator[int]:
+def nginx(
+    folder: Path, port: int, files: Mapping[str, bytes], *, locations: str = "", upstreams: str = ""
+) -> Iterator[int]:
     """Serve these files under their paths during the context; give the id of the one worker process."""
     program = _program()
     if program is None:
@@ -55,7 +87,9 @@ def nginx(folder: Path, port: int, files: Mapping[str, bytes]) -> Iterator[int]:
         file.write_bytes(content)
     configuration = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, user=user))
+    configuration.write_text(
+        _CONFIGURATION.format(folder=folder, port=port, user=user, locations=locations, upstreams=upstreams)
+    )
     command = [*pinned(SERVER_CORE), program, "-p", str(folder), "-c", str(configuration)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:

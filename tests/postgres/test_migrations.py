@@ -270,6 +270,25 @@ def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, versi
     ]
 
 
+def test_jobs_that_wait_are_counted_for_the_provider_of_their_slots_call(new_database: NewDatabase) -> None:
+    dsn = new_database(migrated=False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for file in sorted(_VERSIONS.glob("*.sql")):
+            if file.name[:4] <= "0005":
+                connection.execute(file.read_bytes())
+        connection.execute(_DATA_OF_THE_FIRST_VERSION)
+        connection.execute("INSERT INTO alembic_version VALUES ('0005')")
+        connection.execute(
+            """UPDATE job SET configuration = '{"call": {"provider": "gemini", "operation": "edit"}}'"""
+        )
+        migrate(dsn)
+        rows = connection.execute("SELECT state, provider, waits_for_place FROM job ORDER BY seq").fetchall()
+    assert [row for row in rows if row[0] in {"pending", "processing"}] == [
+        ("processing", "gemini", False),
+        ("pending", "gemini", False),
+    ]
+
+
 def _contents(connection: psycopg.Connection) -> list[dict[str, Any]]:
     cursor = connection.cursor(row_factory=dict_row)
     return [

@@ -239,9 +239,9 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, *, to_head: bool = False) -> Answer:
+    async def answer(self, *, to_head: bool = False, within_sec: float = 30) -> Answer:
         """Read one answer."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within_sec):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             status = int(head[0].split(" ")[1])
             headers = [
@@ -259,11 +259,11 @@ class Connection:
             return await self.reader.read() == b""
 
 
-async def exchange(port: int, request: bytes, *, to_head: bool = False) -> Answer:
+async def exchange(port: int, request: bytes, *, to_head: bool = False, within_sec: float = 30) -> Answer:
     """Send a whole request, and return its answer."""
     async with Connection.to(port) as connection:
         await connection.send(request)
-        return await connection.answer(to_head=to_head)
+        return await connection.answer(to_head=to_head, within_sec=within_sec)
 
 
 BOUNDARY = "------------090306000104030805010400"

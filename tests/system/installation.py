@@ -96,9 +96,10 @@ class Installation:
             data_dir=folder, database_url=database_url, media_bucket=bucket, media_root=media_root
         )
         self.processes: list[Process] = []
-        self._variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
+        self.variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
+        """What every process's environment has besides."""
         if media_root is not None:
-            self._variables["MEDIA_ROOT"] = str(media_root)
+            self.variables["MEDIA_ROOT"] = str(media_root)
 
     def serve(
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
@@ -130,7 +131,7 @@ class Installation:
             port,
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
-            variables={**self._variables, **public, **(variables or {})},
+            variables={**self.variables, **public, **(variables or {})},
             prefix=prefix,
         )
         self.processes.append(process)
@@ -143,7 +144,7 @@ class Installation:
         process = Process(
             ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
             log_path=self.folder / f"process-{len(self.processes)}.log",
-            variables={**self._variables, **(variables or {})},
+            variables={**self.variables, **(variables or {})},
             prefix=prefix,
         )
         self.processes.append(process)
@@ -155,7 +156,7 @@ class Installation:
             *(sys.executable, "-m", "photochanger", *arguments, "--json", "--data-dir", str(self.folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **self._variables},
+            env={**os.environ, **self.variables},
         )
         printed, _ = await running.communicate()
         assert running.returncode is not None

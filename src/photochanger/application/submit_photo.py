@@ -1,7 +1,7 @@
 """Taking a photo in: from the booth's bytes to a durable job."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +18,13 @@ from photochanger.application.ports.storage import (
     MediaWriter,
     Submitted,
 )
-from photochanger.domain.errors import DeadlineExceeded, InvalidRequest, PayloadTooLarge, SlotDisabled
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    InvalidRequest,
+    PayloadTooLarge,
+    SlotDisabled,
+)
 from photochanger.domain.job import JobSource
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
 
@@ -119,8 +125,12 @@ class SubmitPhoto:
         try:
             async with self._store.create(media_key(MediaKind.PAYLOAD, media_id)) as writer:
                 yield Upload(admission, media_id, writer, announced_at=announced_at, has_entered=is_trusted)
+        except DatabaseUnavailable:
+            # Nobody knows whether it has made the job; if it has not, the file's time ends soon.
+            raise
         except Exception:
-            await self._registry.condemn([media_id])
+            with suppress(DatabaseUnavailable):
+                await self._registry.condemn([media_id])
             raise
 
     def _time_left(self, admission: Admission) -> timedelta:
@@ -185,5 +195,6 @@ class SubmitPhoto:
     async def _submit(self, submission: JobSubmission) -> Submitted:
         submitted = await self._jobs.submit(submission)
         if submitted.replayed and (submitted.reading.job.is_finalized or not submission.deduplicate):
-            await self._registry.condemn([submission.payload.media_id])
+            with suppress(DatabaseUnavailable):
+                await self._registry.condemn([submission.payload.media_id])
         return submitted
