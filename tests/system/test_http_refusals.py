@@ -10,6 +10,7 @@ import pytest
 
 from photochanger.domain.job import JobId
 from photochanger.domain.slot import SlotId, TemplateBinding
+from photochanger.domain.waiting import SlotTraffic, Traffic
 from photochanger.testing.harness import Records, an_entry, success
 from tests.system.contract import Operation, operations
 from tests.system.http_server import (
@@ -205,12 +206,39 @@ def _cancelled(path: str) -> Asking:
     return ask
 
 
+def _too_fast(booth: Asking) -> Asking:
+    async def ask(scene: Scene) -> Answer:
+        settings = await scene.system.storage.settings.get()
+        ingest = replace(settings.ingest, rate_limit_rps=0.1, rate_limit_burst=1)
+        await scene.system.storage.settings.save(replace(settings, ingest=ingest), entry=an_entry("test"))
+        await booth(scene)
+        return await booth(scene)
+
+    return ask
+
+
+def _at_a_full_slot(booth: Asking) -> Asking:
+    """Have a hundred photos wait at the slot, and eight be under way for ten seconds."""
+    full = SlotTraffic(waiting=100, in_service=8, in_service_sec=80.0)
+
+    async def traffic() -> Traffic:
+        return Traffic(slots={SlotId("slot-001"): full})
+
+    async def ask(scene: Scene) -> Answer:
+        scene.system.storage.gate.traffic = traffic  # type: ignore[method-assign]
+        return await booth(scene)
+
+    return ask
+
+
 def _refusals_of_the_ingest(path: str) -> dict[str, Asking]:
     here, elsewhere = path.format(slot_id="slot-001"), path.format(slot_id="slot-016")
     return {
         "invalid_password": _booth(here, file_part(), password="wrong"),
         "slot_not_found": _booth(elsewhere, file_part()),
         "slot_disabled": _switched_off(here),
+        "rate_limited": _too_fast(_booth(here, file_part(name="fileToUpload"))),
+        "slot_busy": _at_a_full_slot(_booth(here, file_part(name="fileToUpload"))),
         "payload_too_large": _announced(here),
         "unsupported_media_type": _booth(here, file_part(b"GIF89a")),
         "invalid_image": _booth(here, file_part(BROKEN)),
@@ -299,6 +327,7 @@ REFUSALS: Final[Mapping[str, Mapping[str, Asking]]] = {
         "slot_not_found": _upload("/api/slots/slot-016/test-run", file_part()),
         "validation_failed": _upload(f"{SLOT_PATH}/test-run", file_part(), part("config", b"{}")),
         "job_finalized": _cancelled_test_run,
+        "slot_busy": _at_a_full_slot(_upload(f"{SLOT_PATH}/test-run", file_part(name="fileToUpload"))),
         "result_expired": _cleared_before_the_answer(
             _upload(f"{SLOT_PATH}/test-run", file_part(name="fileToUpload"))
         ),
