@@ -58,7 +58,7 @@ class JobSubmissionContract(RecordsContract):
             again = await records.jobs.submit(submission)
             assert (again.reading.job.job_id, again.replayed) == (first.reading.job.job_id, False)
             assert again.reading.job.state is JobState.PROCESSING
-            assert await records.jobs.claim(limit=1, lease=MINUTE) == []
+            assert not await records.jobs.claim(limit=1, lease=MINUTE)
 
     async def test_every_field_of_a_submission_is_kept(self, records: Records) -> None:
         submission = await a_submission(records, idempotency_key="ключ-1", time_left=12.345678 * SECOND)
