@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from photochanger.domain.job import Job
+from photochanger.domain.job import Job, JobState
 from photochanger.entrypoints.cli.processes import Process, ServeProcess
 from tests.resilience.trouble import photo_to
 from tests.resilience.workers import working
@@ -90,7 +90,8 @@ class Leases:
         sending = [asyncio.create_task(photo_to(self._server, SLOT)) for _ in range(jobs)]
         await eventually(lambda: self._some_are_done(first), within_sec=60)
         first.send_signal(signal.SIGSTOP)
-        held = [job for job in await self._new_jobs(known) if not job.is_finalized]
+        # Others wait yet, or arrive: whoever does them has no lease but his own.
+        held = [job for job in await self._new_jobs(known) if job.state is JobState.PROCESSING]
         second = self._installation.worker(workers=jobs) if another else None
         await self._lapsed(finished=another)
         tried_before = _finalisations(first)

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from photochanger.adapters.memory import FastPasswordHasherForTests, ManualClock
-from photochanger.application.configuration import MAX_AGE_SEC
+from photochanger.application.configuration import MAX_AGE_SEC, CurrentConfiguration
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Claimed, JobReading
 from photochanger.application.worker import JobRunner, Worker
@@ -144,6 +144,34 @@ class TestConfiguration:
         clock.advance(timedelta(seconds=MAX_AGE_SEC))
 
         assert (await house.configuration.get()).slot(SLOT).configuration.is_active
+
+    async def test_who_waits_for_a_reading_that_fails_is_told_then_and_not_one_after_the_other(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        readings, may_fail = [], asyncio.Event()
+
+        async def refuse() -> None:
+            readings.append(True)
+            await may_fail.wait()
+            raise DatabaseUnavailable
+
+        monkeypatch.setattr(house.storage.slots, "list", refuse)
+        configuration = CurrentConfiguration(
+            slots=house.storage.slots,
+            settings=house.storage.settings,
+            signals=house.storage.signals,
+            clock=house.clock,
+        )
+        asking = [asyncio.create_task(configuration.get()) for _ in range(5)]
+        await asyncio.wait(asking, timeout=0)
+        may_fail.set()
+
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == 5 * [DatabaseUnavailable]
+        assert len(readings) == 1
+        with pytest.raises(DatabaseUnavailable):
+            await configuration.get()
+        assert len(readings) == 2, "who comes later asks again"
 
     async def test_a_photo_costs_no_query(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         await house.configuration.get()

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 
 from photochanger.adapters.memory import ManualClock
+from photochanger.application.ports import JobSubmission
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (
+    DatabaseUnavailable,
     DeadlineExceeded,
     IdempotencyKeyReused,
     InvalidImage,
@@ -77,6 +79,25 @@ async def test_what_is_no_image_is_refused_and_leaves_nothing(
 
     await house.sweep()
     assert (await house.files(), house.living_rows(), house.storage.records.jobs) == ([], [], {})
+
+
+async def test_what_the_database_did_not_answer_to_may_be_a_job_and_its_file_is_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = house.storage.jobs.submit
+
+    async def lose_the_answer(submission: JobSubmission) -> None:
+        await submit(submission)
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(house.storage.jobs, "submit", lose_the_answer)
+    with pytest.raises(DatabaseUnavailable):
+        await house.submit()
+
+    await house.sweep()
+    await house.process_job(await house.claim())
+    [job] = house.storage.records.jobs.values()
+    assert job.state is JobState.COMPLETED
 
 
 async def test_too_large_a_photo_is_refused_while_it_streams(house: House) -> None:
