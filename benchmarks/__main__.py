@@ -17,7 +17,7 @@ from benchmarks import peers
 from benchmarks.report import RESULTS, Report
 
 NAMES = ("overhead", "lateness", "memory")
-LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "claims")
+LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "claims", "overload")
 """Only measured when they are named."""
 COMPARISONS = ("queue", "gateway", "upload", "held", "growth", "preview", "large")
 """Each is a command of its own, with options; it writes its figures into files."""

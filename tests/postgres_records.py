@@ -6,6 +6,7 @@ from typing import Final
 from photochanger.adapters.postgres import (
     PostgresAuditLog,
     PostgresHousekeeping,
+    PostgresIngestGate,
     PostgresJobHistory,
     PostgresJobRepository,
     PostgresLoginThrottle,
@@ -36,6 +37,8 @@ _TIME_PASSES: Final = (
         compared_at = compared_at - %(by)s""",
     "UPDATE template SET created_at = created_at - %(by)s",
     "UPDATE provider_usage SET counted_at = counted_at - %(by)s, full_until = full_until - %(by)s",
+    "UPDATE ingest_rate SET tat = tat - %(by)s",
+    "UPDATE worker_process SET expires_at = expires_at - %(by)s",
     # What was added up belongs to hours that are others now; it is added up again when that is asked for.
     "DELETE FROM job_tally",
     "UPDATE job_tally_progress SET until = DEFAULT",
@@ -59,6 +62,7 @@ class PostgresRecords:
         self.statistics = PostgresStatistics(pool)
         self.sessions = PostgresSessionRepository(pool)
         self.housekeeping = PostgresHousekeeping(pool)
+        self.gate = PostgresIngestGate(pool)
         self.throttle = PostgresLoginThrottle(pool)
 
     async def time_passes(self, by: timedelta) -> None:

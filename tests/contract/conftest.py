@@ -19,7 +19,8 @@ from tests.postgres_records import OVER_THE_TRIGGERS, PostgresRecords
 _CLEAR: Final = f"""
     {OVER_THE_TRIGGERS};
     TRUNCATE job, media_object, template, slot_template, provider_usage, audit_event, session, login_throttle,
-        job_tally;
+        job_tally, worker_process;
+    UPDATE ingest_rate SET tat = DEFAULT;
     UPDATE job_tally_progress SET until = 'epoch';
     UPDATE sweeper SET holder = NULL, lease_expires_at = NULL, swept_at = NULL, compared_at = NULL;
     UPDATE setting SET document = '{{}}', version = 1, updated_at = NULL, updated_by = NULL WHERE version > 1;

@@ -30,6 +30,7 @@ from photochanger.testing.clock import ClockContract
 from photochanger.testing.harness import HOUR, Records, an_entry
 from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.housekeeping import HousekeepingContract
+from photochanger.testing.ingest_gate import IngestGateContract
 from photochanger.testing.installation import InstallationContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
@@ -80,6 +81,12 @@ class TestMemoryTemplates(TemplateRepositoryContract):
 
 
 class TestMemoryUsage(ProviderUsageContract):
+    @pytest.fixture
+    def records(self, memory_records: Records) -> Records:
+        return memory_records
+
+
+class TestMemoryGate(IngestGateContract):
     @pytest.fixture
     def records(self, memory_records: Records) -> Records:
         return memory_records

@@ -12,6 +12,7 @@ from photochanger.testing.audit_log import AuditLogContract
 from photochanger.testing.harness import Records
 from photochanger.testing.history import JobHistoryContract
 from photochanger.testing.housekeeping import HousekeepingContract
+from photochanger.testing.ingest_gate import IngestGateContract
 from photochanger.testing.installation import InstallationContract
 from photochanger.testing.jobs import JobRepositoryContract
 from photochanger.testing.login_throttle import LoginThrottleContract
@@ -64,6 +65,12 @@ class TestPostgresInstallation(InstallationContract):
 
 
 class TestPostgresUsage(ProviderUsageContract):
+    @pytest.fixture
+    def records(self, postgres_records: Records) -> Records:
+        return postgres_records
+
+
+class TestPostgresGate(IngestGateContract):
     @pytest.fixture
     def records(self, postgres_records: Records) -> Records:
         return postgres_records

@@ -1,14 +1,19 @@
 """Connections: their settings, their loss, and locks that somebody else holds."""
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
 import pytest
 
 from photochanger.adapters.postgres import PostgresJobRepository, PostgresMediaRegistry, create_pool
-from photochanger.adapters.postgres.pool import Pool, fetch_one
+from photochanger.adapters.postgres import pool as pool_module
+from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.application.ports import JobSubmission, Verdict
 from photochanger.domain.errors import DatabaseUnavailable, InternalError, InvalidRequest
 from photochanger.domain.job import JobEvent, JobId, JobState
@@ -100,6 +105,56 @@ async def test_what_may_be_repeated_is_sent_again_where_the_server_went_away(
         else:
             with pytest.raises(DatabaseUnavailable):
                 await running
+
+
+@contextmanager
+def silenced(backend: int) -> Iterator[None]:
+    """Stop one of the server's processes where it is, during the context."""
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(backend, signal.SIGCONT)
+
+
+async def _backend_of_the_only_connection(pool: Pool) -> int:
+    row = await fetch_one(pool, b"SELECT pg_backend_pid() AS pid", {})
+    assert row is not None
+    return int(row["pid"])
+
+
+async def test_a_server_that_stays_silent_is_given_up_and_asked_no_second_time(
+    worker_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "ANSWER_SEC", 0.3)
+    async with create_pool(worker_database, min_size=1, max_size=1) as pool:
+        with silenced(await _backend_of_the_only_connection(pool)):
+            with pytest.raises(DatabaseUnavailable):
+                await fetch_one(pool, b"SELECT 1 AS one", {}, repeatable=True)
+            assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}, "by another connection"
+
+
+async def test_who_is_cancelled_does_not_wait_for_a_silent_server(worker_database: str) -> None:
+    """psycopg alone would wait for ten seconds."""
+    async with create_pool(worker_database, min_size=1, max_size=1) as pool:
+        with silenced(await _backend_of_the_only_connection(pool)):
+            waiting = asyncio.create_task(fetch_one(pool, b"SELECT 1 AS one", {}))
+            while pool.get_stats()["pool_available"]:  # noqa: ASYNC110 -- it sends no signal
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)  # until it waits for the answer
+            waiting.cancel()
+            async with asyncio.timeout(4):
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+
+
+async def test_a_server_that_can_only_be_read_is_left(worker_database: str) -> None:
+    async with create_pool(worker_database, min_size=1, max_size=1) as pool:
+        await fetch_all(pool, b"SET default_transaction_read_only = on", {})
+        with pytest.raises(DatabaseUnavailable):
+            await fetch_all(pool, b"CREATE TABLE nothing ()", {})
+        row = await fetch_one(pool, b"SHOW default_transaction_read_only", {})
+        assert row == {"default_transaction_read_only": "off"}, "by another connection"
 
 
 async def test_without_a_server_the_answer_comes_soon(caplog: pytest.LogCaptureFixture) -> None:

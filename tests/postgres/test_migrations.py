@@ -245,7 +245,7 @@ _DATA_OF_THE_SECOND_VERSION = """
 """
 
 
-_LATER_VERSIONS = ("0002", "0003", "0004", "0005", "0006")
+_LATER_VERSIONS = ("0002", "0003", "0004", "0005", "0006", "0007")
 
 
 @pytest.mark.parametrize("version", ["0001", "0002", "0003"])
@@ -267,6 +267,25 @@ def test_what_an_earlier_version_stored_is_kept(new_database: NewDatabase, versi
         assert {row["fetched_at"] for row in after if "media_id" in row} == {None}
     assert [row["result_expires_at"] for row in after if row.get("state") == "completed"] == [
         datetime.fromisoformat("2026-01-17T12:00:30Z")
+    ]
+
+
+def test_jobs_that_wait_are_counted_for_the_provider_of_their_slots_call(new_database: NewDatabase) -> None:
+    dsn = new_database(migrated=False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for file in sorted(_VERSIONS.glob("*.sql")):
+            if file.name[:4] <= "0005":
+                connection.execute(file.read_bytes())
+        connection.execute(_DATA_OF_THE_FIRST_VERSION)
+        connection.execute("INSERT INTO alembic_version VALUES ('0005')")
+        connection.execute(
+            """UPDATE job SET configuration = '{"call": {"provider": "gemini", "operation": "edit"}}'"""
+        )
+        migrate(dsn)
+        rows = connection.execute("SELECT state, provider, waits_for_place FROM job ORDER BY seq").fetchall()
+    assert [row for row in rows if row[0] in {"pending", "processing"}] == [
+        ("processing", "gemini", False),
+        ("pending", "gemini", False),
     ]
 
 

@@ -13,6 +13,7 @@ from photochanger.adapters.postgres import (
     claim_statements,
     history,
     housekeeping,
+    ingest_gate,
     job_statements,
     media,
     statistics,
@@ -205,6 +206,40 @@ def test_a_plan_made_on_empty_tables_is_good_for_full_ones(
     plan = "\n".join(line for (line,) in rows)
     assert index in plan
     assert "Seq Scan" not in plan
+
+
+_ENTER = {
+    "media_id": "a" * 32,
+    "slot_id": "slot-001",
+    "ttl": _LEASE,
+    "interval": _LEASE,
+    "tolerance": _LEASE,
+    "burst": 1,
+}
+
+
+@pytest.mark.parametrize("database", ["connection", "empty"])
+@pytest.mark.parametrize(
+    ("statement", "parameters", "indexes"),
+    [
+        (ingest_gate._ENTER_BY_RATE, _ENTER, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._ENTER, _ENTER, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._LOOK, {}, {"job_unfinished_by_deadline", "media_payload_on_its_way"}),
+        (ingest_gate._LEAVE, {"media_id": "a" * 32, "interval": _LEASE}, {"media_object_pkey"}),
+        (ingest_gate._PACES, {}, {"job_booth_by_finalized"}),
+    ],
+)
+def test_the_gate_reads_whole_tables_only_where_they_are_tiny(
+    request: pytest.FixtureRequest,
+    database: str,
+    statement: bytes,
+    parameters: Mapping[str, object],
+    indexes: set[str],
+) -> None:
+    plan = _plan(request.getfixturevalue(database), statement, parameters)
+    assert {index for index in indexes if index not in plan} == set()
+    assert "Seq Scan on job" not in plan
+    assert "Seq Scan on media_object" not in plan
 
 
 @pytest.mark.parametrize("index", ["job_final_by_created", "media_deleted_by_created", "job_pkey"])

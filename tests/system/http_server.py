@@ -87,6 +87,7 @@ class System:
             "signals": self.storage.signals,
             "jobs": self.storage.jobs,
             "registry": self.storage.media,
+            "gate": self.storage.gate,
             "slots": self.storage.slots,
             "settings": self.storage.settings,
             "templates": self.storage.templates,
@@ -121,9 +122,16 @@ class System:
         return worker
 
     async def set_password(self, password: str = PASSWORD, *, deduplicate: bool = False) -> None:
+        """Set the ingest password; photos may come faster than any test sends them."""
         settings = await self.storage.settings.get()
         stored = await FastPasswordHasherForTests().hash(password)
-        ingest = replace(settings.ingest, password_hash=stored, deduplicate=deduplicate)
+        ingest = replace(
+            settings.ingest,
+            password_hash=stored,
+            deduplicate=deduplicate,
+            rate_limit_rps=10_000,
+            rate_limit_burst=100_000,
+        )
         await self.storage.settings.save(replace(settings, ingest=ingest), entry=an_entry("test"))
 
     async def set_slot(
@@ -231,9 +239,9 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, *, to_head: bool = False) -> Answer:
+    async def answer(self, *, to_head: bool = False, within_sec: float = 30) -> Answer:
         """Read one answer."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within_sec):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             status = int(head[0].split(" ")[1])
             headers = [
@@ -251,11 +259,11 @@ class Connection:
             return await self.reader.read() == b""
 
 
-async def exchange(port: int, request: bytes, *, to_head: bool = False) -> Answer:
+async def exchange(port: int, request: bytes, *, to_head: bool = False, within_sec: float = 30) -> Answer:
     """Send a whole request, and return its answer."""
     async with Connection.to(port) as connection:
         await connection.send(request)
-        return await connection.answer(to_head=to_head)
+        return await connection.answer(to_head=to_head, within_sec=within_sec)
 
 
 BOUNDARY = "------------090306000104030805010400"

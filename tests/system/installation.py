@@ -96,9 +96,10 @@ class Installation:
             data_dir=folder, database_url=database_url, media_bucket=bucket, media_root=media_root
         )
         self.processes: list[Process] = []
-        self._variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
+        self.variables = {"DATABASE_URL": database_url, **(_variables_of(bucket) if bucket else {})}
+        """What every process's environment has besides."""
         if media_root is not None:
-            self._variables["MEDIA_ROOT"] = str(media_root)
+            self.variables["MEDIA_ROOT"] = str(media_root)
 
     def serve(
         self, *options: str, workers: int = 4, variables: Mapping[str, str] | None = None
@@ -130,7 +131,7 @@ class Installation:
             port,
             *("--workers", str(workers), *options),
             log_path=self.folder / f"process-{number}.log",
-            variables={**self._variables, **public, **(variables or {})},
+            variables={**self.variables, **public, **(variables or {})},
             prefix=prefix,
         )
         self.processes.append(process)
@@ -143,7 +144,7 @@ class Installation:
         process = Process(
             ["worker", "--data-dir", str(self.folder), "--workers", str(workers)],
             log_path=self.folder / f"process-{len(self.processes)}.log",
-            variables={**self._variables, **(variables or {})},
+            variables={**self.variables, **(variables or {})},
             prefix=prefix,
         )
         self.processes.append(process)
@@ -155,7 +156,7 @@ class Installation:
             *(sys.executable, "-m", "photochanger", *arguments, "--json", "--data-dir", str(self.folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **self._variables},
+            env={**os.environ, **self.variables},
         )
         printed, _ = await running.communicate()
         assert running.returncode is not None
@@ -191,6 +192,7 @@ class Installation:
         **terms: Any,
     ) -> None:
         """Set a slot up, with a known password and a sweep every second. Each photo makes a job of its own.
+        They may come faster than any test sends them.
 
         It uses the rehearsal provider with these parameters, unless `terms` say otherwise.
         """
@@ -209,7 +211,13 @@ class Installation:
             await container.settings().save(
                 replace(
                     settings,
-                    ingest=replace(settings.ingest, password_hash=password_hash, deduplicate=False),
+                    ingest=replace(
+                        settings.ingest,
+                        password_hash=password_hash,
+                        deduplicate=False,
+                        rate_limit_rps=10_000,
+                        rate_limit_burst=100_000,
+                    ),
                     cleanup=replace(settings.cleanup, interval_sec=1),
                 ),
                 entry=an_entry("test"),

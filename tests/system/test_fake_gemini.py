@@ -297,6 +297,35 @@ async def test_a_prompt_may_name_its_fault() -> None:
             assert (await posted(gemini, {"contents": [{"parts": [text]}]}))[0] == status
 
 
+async def test_calls_at_the_same_time_have_numbers_of_their_own() -> None:
+    padding = "x" * 1_000_000  # so large that one is still read when the next one comes
+    body = {"contents": [{"parts": [{"text": f"{padding} [fault:internal]"}]}]}
+    async with FakeGemini() as gemini:
+        await asyncio.gather(*(posted(gemini, body) for _ in range(8)))
+        assert sorted(call.number for call in gemini.calls) == list(range(1, 9))
+
+
+async def test_a_call_may_choose_its_delay_and_its_picture() -> None:
+    drawn = photos.png(60, 40)
+    async with FakeGemini(
+        delay_sec=lambda call: 0.3 if call.number == 1 else 0.0, draw=lambda *_: drawn
+    ) as gemini:
+        start = time.monotonic()
+        for least_sec in (0.3, 0.3):  # the second one adds nothing to it
+            status, document = await posted(gemini, {"contents": [{"parts": [TEXT]}]})
+            picture = document["candidates"][0]["content"]["parts"][-1]["inlineData"]["data"]
+            assert (status, base64.b64decode(picture)) == (200, drawn)
+            assert time.monotonic() - start >= least_sec
+
+
+async def test_further_keys_are_taken_and_seen() -> None:
+    async with FakeGemini(further_keys={"a key of mine"}) as gemini:
+        for key, status in (("a key of mine", 200), (gemini.api_key, 200), ("another", 400)):
+            body = {"contents": [{"parts": [TEXT]}]}
+            assert (await posted(gemini, body, **{"x-goog-api-key": key}))[0] == status
+        assert [call.headers["x-goog-api-key"] for call in gemini.calls] == ["a key of mine", gemini.api_key]
+
+
 async def test_answers_take_their_time_each_by_itself() -> None:
     body = {"contents": [{"parts": [{"text": "[fault:internal]"}]}]}
     async with FakeGemini(delay_sec=0.5) as gemini:

@@ -59,8 +59,8 @@ TEMPLATE: Final = "template_id name content_type size_bytes width height created
 SETTINGS: Final = (
     "version updated_at updated_by ingest(sync_response_timeout_sec password_is_set password_updated_at "
     "password_updated_by rate_limit_rps rate_limit_burst max_upload_mb deduplicate) "
-    "results(retention_hours gallery_size) limits(per_slot per_provider quota_per_minute quota_per_day) "
-    "cleanup(enabled history_days interval_sec) "
+    "results(retention_hours gallery_size) limits(per_slot per_provider quota_per_minute quota_per_day "
+    "max_waiting) cleanup(enabled history_days interval_sec) "
     "derived(t_sync_response_sec t_public_link_ttl_sec t_result_retention_hours) "
     "providers.rehearsal.key_is_set accounts[](username permissions[])"
 )

@@ -22,7 +22,7 @@ POLL_SEC = 2.0
 _TIMER_EARLY_SEC = 0.001
 """By how much a timer of uvloop may fire too early (benchmarks/README.md, ASGI servers)."""
 
-SETTLING_SEC = 0.25
+SETTLING_SEC = 0.15
 """How long after the deadline a waiter lets the database settle who won, before it answers without it."""
 
 
@@ -49,11 +49,12 @@ class AwaitOutcome:
         with self._signals.subscribe(Topic.JOB_FINALIZED, job_id) as finalized:
             look = True
             while (left := deadline - self._clock.monotonic()) > 0:
-                reading = await self._look(job_id, left + SETTLING_SEC / 2) if look else None
+                reading = await self._look(job_id, left + SETTLING_SEC / 4) if look else None
                 if reading is not None and reading.job.is_finalized:
                     return await self._not_early(reading, deadline)
-                # Near the deadline only a signal is worth a look: the next thing is to settle.
-                poll = left > 1.5 * POLL_SEC
+                # Near the deadline only a signal is worth a look: the next thing is to settle. And a look may
+                # have taken its time.
+                poll = self._left(deadline) > 1.5 * POLL_SEC
                 look = await finalized.wait(POLL_SEC if poll else self._left(deadline)) or poll
         return await self._settle(job_id, until=deadline + SETTLING_SEC)
 

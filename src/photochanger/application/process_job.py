@@ -53,7 +53,7 @@ class ProcessJob:
 
     The lease is renewed while the work goes on. The work stops at once when the job is lost: ended by its
     deadline or by an administrator, or taken over after a silence. A shutdown hands the job back. An error
-    that nobody foresaw ends the job as `failed_internal` and is raised, for the log.
+    that nobody foresaw ends the job as `failed_internal` and is raised, for the log, unless the job is lost.
 
     Where the slot says so, a job that fails, or is about to miss its deadline, ends with the booth's own
     photo, upright and without metadata, as a stand-in: its state tells the truth, and the guest has a
@@ -88,15 +88,16 @@ class ProcessJob:
             if verdict is not None:
                 await self._finalize(job, verdict, deadline)
         except DeadlineExceeded:
-            await self._expire(job, deadline)
+            await self._expire(job, deadline, progress)
         except asyncio.CancelledError:
             with suppress(DatabaseUnavailable):
                 await self._jobs.release(job.job_id, fence=job.fence)
             raise
         except Exception:
             verdict = await self._fail(job, InternalError(), deadline, progress)
-            await self._finalize(job, verdict, deadline)
-            raise
+            # The photo of a job that is over is deleted under the hands of a worker that has not noticed yet.
+            if await self._finalize(job, verdict, deadline):
+                raise
 
     async def _while_ours(
         self, job: Job, progress: Progress, deciding: Coroutine[Any, Any, Verdict]
@@ -164,10 +165,19 @@ class ProcessJob:
             result=stand_in,
         )
 
-    async def _expire(self, job: Job, deadline: float) -> None:
-        """End the job at its deadline, for no request may be waiting that would."""
-        await asyncio.sleep(max(0.0, deadline - self._clock.monotonic()))
+    async def _expire(self, job: Job, deadline: float, progress: Progress) -> None:
+        """End the job at its deadline, for no request may be waiting that would.
+
+        Where the deadline is far off, the room is for others: the job is only kept from being tried in vain
+        again, and ended by whoever waits for it, or by the sweep.
+        """
+        left = max(0.0, deadline - self._clock.monotonic())
         with suppress(DatabaseUnavailable):
+            if left > RENEW_EVERY_SEC:
+                lease = timedelta(seconds=left)
+                await self._jobs.renew(job.job_id, fence=job.fence, lease=lease, attempts=progress.attempts)
+                return
+            await asyncio.sleep(left)
             await self._jobs.expire([job.job_id])
 
     async def _produce(self, job: Job, end: float, deadline: float, progress: Progress) -> JobResult:
@@ -201,17 +211,18 @@ class ProcessJob:
             )
         return JobResult(image=image, preview=preview, source=source)
 
-    async def _finalize(self, job: Job, verdict: Verdict, deadline: float) -> None:
-        """Record the verdict, if need be again and again until the deadline; a lost job keeps its own end."""
+    async def _finalize(self, job: Job, verdict: Verdict, deadline: float) -> bool:
+        """Record the verdict, if need be again and again until the deadline; a lost job keeps its own end.
+
+        Say whether the job was not lost, as far as the database could be asked.
+        """
         while True:
             try:
-                await self._jobs.finalize(job.job_id, verdict, fence=job.fence)
+                return await self._jobs.finalize(job.job_id, verdict, fence=job.fence) is not None
             except DatabaseUnavailable:
                 if self._clock.monotonic() >= deadline:
-                    return
+                    return True
                 await asyncio.sleep(RETRY_PAUSE_SEC)
-            else:
-                return
 
 
 def _wants_stand_in(job: Job) -> bool:

@@ -1,11 +1,12 @@
 """Taking a photo in: from the booth's bytes to a durable job."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.doorkeeper import Admission, Doorkeeper
 from photochanger.application.identifiers import new_job_id, new_media_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import ImageEditor
@@ -17,45 +18,40 @@ from photochanger.application.ports.storage import (
     MediaWriter,
     Submitted,
 )
-from photochanger.domain.errors import DeadlineExceeded, InvalidRequest, PayloadTooLarge, SlotDisabled
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    InvalidRequest,
+    PayloadTooLarge,
+    SlotDisabled,
+)
 from photochanger.domain.job import JobSource
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
-from photochanger.domain.settings import Settings
-from photochanger.domain.slot import Slot
 
 ABANDONED_AFTER = timedelta(seconds=10)
 """An upload that is no job by its deadline plus this time is swept away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
-    """A permission to send one photo; `arrived_at` and `deadline` are on the monotonic clock, in seconds."""
-
-    slot: Slot
-    settings: Settings
-    arrived_at: float
-
-    @property
-    def deadline(self) -> float:
-        """When the answer is due."""
-        return self.arrived_at + self.settings.sync_response_timeout_sec(self.slot.configuration)
-
-    @property
-    def limit_bytes(self) -> int:
-        """How large the photo may be."""
-        return self.settings.upload_limit_bytes(self.slot.configuration)
-
-
 class Upload:
-    """A photo on its way in: a file that nobody sees yet, known to the database before its first byte."""
+    """A photo on its way in: a file that nobody sees yet, known to the database before its first byte.
+
+    `has_entered` says whether it was let in; until then it may come, but counts for nothing.
+    """
 
     def __init__(
-        self, admission: Admission, media_id: MediaId, writer: MediaWriter, *, announced_at: float
+        self,
+        admission: Admission,
+        media_id: MediaId,
+        writer: MediaWriter,
+        *,
+        announced_at: float,
+        has_entered: bool,
     ) -> None:
         self.admission = admission
         self.media_id = media_id
         self.writer = writer
         self.announced_at = announced_at
+        self.has_entered = has_entered
         self.size_bytes = 0
         self.submission: JobSubmission | None = None
         """What was submitted, once it was."""
@@ -71,16 +67,19 @@ class Upload:
 class SubmitPhoto:
     """Receives a photo and makes it a job, in four steps, each of which may refuse.
 
-    `admit` checks the slot, before any byte is read; `receive` opens the file that takes the bytes; `submit`
-    checks the image and makes the job. The password is checked by the caller as soon as it has arrived,
-    which may be before, between or after the bytes. Whatever goes wrong leaves no job, and no file that the
-    sweeper would not find.
+    `admit` checks the slot, before any byte is read, and refuses what is known to be too much; `receive` lets
+    the photo in, or refuses it, and opens the file that takes the bytes; `submit` checks the image and makes
+    the job. The password is checked by the caller as soon as it has arrived, which may be before, between or
+    after the bytes; where it comes after them, the photo is let in only then, so that nobody without it takes
+    room from those who have it. Whatever goes wrong leaves no job, and no file that the sweeper would not
+    find.
     """
 
     def __init__(
         self,
         *,
         configuration: CurrentConfiguration,
+        doorkeeper: Doorkeeper,
         jobs: JobRepository,
         registry: MediaRegistry,
         store: MediaStore,
@@ -88,6 +87,7 @@ class SubmitPhoto:
         clock: Clock,
     ) -> None:
         self._configuration = configuration
+        self._doorkeeper = doorkeeper
         self._jobs = jobs
         self._registry = registry
         self._store = store
@@ -97,31 +97,44 @@ class SubmitPhoto:
     async def admit(self, slot_id: str, *, arrived_at: float) -> Admission:
         """Return the terms for a photo whose request arrived at `arrived_at` (monotonic seconds).
 
-        Raises `SlotNotFound` or `SlotDisabled`.
+        Raises `SlotNotFound`, `SlotDisabled`, or what `Doorkeeper.look` does.
         """
         current = await self._configuration.get()
         slot = current.slot(slot_id)
         if not slot.configuration.is_active:
             raise SlotDisabled
-        return Admission(slot=slot, settings=current.settings, arrived_at=arrived_at)
+        admission = Admission(
+            slot=slot, settings=current.settings, capacity=current.capacity, arrived_at=arrived_at
+        )
+        await self._doorkeeper.look(admission)
+        return admission
 
     @asynccontextmanager
-    async def receive(self, admission: Admission) -> AsyncIterator[Upload]:
-        """Open a place for the photo's bytes; what is not submitted when the context ends is discarded."""
-        media_id = new_media_id()
-        time_left = timedelta(seconds=max(0.0, admission.deadline - self._clock.monotonic()))
-        await self._registry.intend(
-            [(media_id, MediaKind.PAYLOAD)],
-            slot_id=admission.slot.slot_id,
-            ttl=time_left + ABANDONED_AFTER,
-        )
+    async def receive(self, admission: Admission, *, is_trusted: bool = True) -> AsyncIterator[Upload]:
+        """Let the photo in and open a place for its bytes; what is not submitted in the context is discarded.
+
+        While it is not known whether the caller may send photos (`is_trusted`), the photo is not let in yet.
+        Raises what `Doorkeeper.let_in` does.
+        """
+        media_id, ttl = new_media_id(), self._time_left(admission) + ABANDONED_AFTER
+        if is_trusted:
+            await self._doorkeeper.let_in(media_id, admission, ttl=ttl)
+        else:
+            await self._registry.intend([(media_id, MediaKind.PAYLOAD)], slot_id=None, ttl=ttl)
         announced_at = self._clock.monotonic()
         try:
             async with self._store.create(media_key(MediaKind.PAYLOAD, media_id)) as writer:
-                yield Upload(admission, media_id, writer, announced_at=announced_at)
-        except Exception:
-            await self._registry.condemn([media_id])
+                yield Upload(admission, media_id, writer, announced_at=announced_at, has_entered=is_trusted)
+        except DatabaseUnavailable:
+            # Nobody knows whether it has made the job; if it has not, the file's time ends soon.
             raise
+        except Exception:
+            with suppress(DatabaseUnavailable):
+                await self._registry.condemn([media_id])
+            raise
+
+    def _time_left(self, admission: Admission) -> timedelta:
+        return timedelta(seconds=max(0.0, admission.deadline - self._clock.monotonic()))
 
     async def submit(
         self,
@@ -138,11 +151,15 @@ class SubmitPhoto:
         Without a key, the same photo for the same version of a slot is not done twice, unless the settings
         say otherwise, it is to be done `anew`, or it is a test. `admission` are the terms where others have
         come to hold since the upload began.
-        Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`, or
-        `DeadlineExceeded` where receiving took all the time there was.
+        Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`,
+        `DeadlineExceeded` where receiving took all the time there was, or what `Doorkeeper.let_in` does where
+        the photo was not let in yet.
         """
         if upload.size_bytes == 0:
             raise InvalidRequest("The file is empty")
+        if not upload.has_entered:
+            ttl = self._time_left(upload.admission) + ABANDONED_AFTER
+            await self._doorkeeper.let_in(upload.media_id, upload.admission, ttl=ttl)
         info = await self._images.inspect(upload.writer.contents())
         file = await upload.writer.commit()
         admission = admission or upload.admission
@@ -178,5 +195,6 @@ class SubmitPhoto:
     async def _submit(self, submission: JobSubmission) -> Submitted:
         submitted = await self._jobs.submit(submission)
         if submitted.replayed and (submitted.reading.job.is_finalized or not submission.deduplicate):
-            await self._registry.condemn([submission.payload.media_id])
+            with suppress(DatabaseUnavailable):
+                await self._registry.condemn([submission.payload.media_id])
         return submitted

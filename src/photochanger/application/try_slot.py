@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from photochanger.application.check_slot import CheckSlot
-from photochanger.application.configuration import CurrentConfiguration
-from photochanger.application.submit_photo import Admission
+from photochanger.application.configuration import Configuration, CurrentConfiguration
+from photochanger.application.doorkeeper import Admission, Doorkeeper
 from photochanger.domain.errors import PayloadTooLarge
-from photochanger.domain.slot import SlotConfiguration
+from photochanger.domain.slot import Slot, SlotConfiguration
 
 
 class TrySlot:
@@ -15,22 +15,25 @@ class TrySlot:
     What follows is what happens to a booth's photo (`SubmitPhoto`), as a job with the source `test`.
     """
 
-    def __init__(self, *, configuration: CurrentConfiguration, check_slot: CheckSlot) -> None:
+    def __init__(
+        self, *, configuration: CurrentConfiguration, doorkeeper: Doorkeeper, check_slot: CheckSlot
+    ) -> None:
         self._configuration = configuration
+        self._doorkeeper = doorkeeper
         self._check_slot = check_slot
 
     async def admit(self, slot_id: str, *, arrived_at: float) -> Admission:
         """Return the terms for a photo whose request arrived at `arrived_at` (monotonic seconds).
 
         Until the configuration is known (`decide`), they allow as large a photo as any slot may. Raises
-        `SlotNotFound`.
+        `SlotNotFound`, or what `Doorkeeper.look` does.
         """
         current = await self._configuration.get()
         slot = current.slot(slot_id)
         roomy = replace(slot.configuration, size_limit_mb=current.settings.ingest.max_upload_mb)
-        return Admission(
-            slot=replace(slot, configuration=roomy), settings=current.settings, arrived_at=arrived_at
-        )
+        admission = _admission(replace(slot, configuration=roomy), current, arrived_at)
+        await self._doorkeeper.look(admission)
+        return admission
 
     async def decide(
         self, admission: Admission, configuration: SlotConfiguration | None, *, size_bytes: int
@@ -45,7 +48,17 @@ class TrySlot:
         if configuration is not None:
             await self._check_slot(configuration, current.settings)
             slot = replace(slot, configuration=configuration)
-        decided = Admission(slot=slot, settings=current.settings, arrived_at=admission.arrived_at)
+        decided = _admission(slot, current, admission.arrived_at)
         if size_bytes > decided.limit_bytes:
             raise PayloadTooLarge(decided.limit_bytes)
         return decided
+
+
+def _admission(slot: Slot, current: Configuration, arrived_at: float) -> Admission:
+    return Admission(
+        slot=slot,
+        settings=current.settings,
+        capacity=current.capacity,
+        arrived_at=arrived_at,
+        is_test=True,
+    )

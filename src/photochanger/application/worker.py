@@ -49,14 +49,15 @@ class Worker:
         self._poll_sec = poll_sec
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._grace_sec = 0.0
 
     @property
     def running(self) -> int:
         """How many jobs are under way here."""
         return len(self._running)
 
-    async def serve(self, *, grace_sec: float = 0.0) -> None:
-        """Work until `stop` is called; then finish what is under way, for at most `grace_sec` seconds.
+    async def serve(self) -> None:
+        """Work until `stop` is called; then finish what is under way, for as long as that allows.
 
         What is not finished by then is handed back, to be claimed by others at once.
         """
@@ -69,12 +70,13 @@ class Worker:
                 while not stopped.done():
                     await self._turn(new, freed, stopped)
             if self._running:
-                await asyncio.wait(self._running, timeout=grace_sec)
+                await asyncio.wait(self._running, timeout=self._grace_sec)
         finally:
             await cancel_and_wait(stopped, *self._running)
 
-    def stop(self) -> None:
-        """Claim no more jobs, and let `serve` end."""
+    def stop(self, *, grace_sec: float = 0.0) -> None:
+        """Claim no more jobs, and let `serve` end, after `grace_sec` seconds or when no job is under way."""
+        self._grace_sec = max(0.0, grace_sec)
         self._stopping.set()
 
     async def _turn(self, new: Subscription, freed: Subscription, stopped: asyncio.Task[Any]) -> None:

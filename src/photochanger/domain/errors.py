@@ -39,6 +39,8 @@
     │   └── ProviderQuotaExhausted          provider_quota_exhausted
     ├── DeadlineExceeded                nobody's fault: the time is up (timeout)
     ├── Unavailable                     ours, and passing: repeating it later may help
+    │   ├── RateLimited                     rate_limited
+    │   ├── SlotBusy                        slot_busy
     │   ├── Overloaded                      overloaded
     │   ├── StorageUnavailable              storage_unavailable
     │   ├── DatabaseUnavailable             database_unavailable
@@ -372,6 +374,20 @@ class Unavailable(PhotoChangerError):
     def __init__(self, message: str | None = None, *, retry_after_sec: float = 5) -> None:
         self.retry_after_sec = retry_after_sec
         super().__init__(message)
+
+
+class RateLimited(Unavailable):
+    """More photos come than are let in; `retry_after_sec` says when the next may."""
+
+    code = "rate_limited"
+    title = "Too many photos are coming in"
+
+
+class SlotBusy(Unavailable):
+    """The slot has as many photos as it could do in time; `retry_after_sec` says when it takes another."""
+
+    code = "slot_busy"
+    title = "Too many photos are waiting at this slot"
 
 
 class Overloaded(Unavailable):

@@ -7,6 +7,7 @@ from typing import Final
 
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.quota import Quota
+from photochanger.domain.rate import Rate
 from photochanger.domain.retention import (
     DEFAULT_RETENTION_HOURS,
     DEFAULT_SYNC_RESPONSE_SEC,
@@ -22,6 +23,8 @@ MIN_HISTORY_DAYS: Final = 8
 """Longer than any result lives."""
 MAX_HISTORY_DAYS: Final = 3650
 DEFAULT_HISTORY_DAYS: Final = 30
+DEFAULT_MAX_WAITING: Final = 5_000
+MAX_WAITING_CEILING: Final = 100_000
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
 BYTES_PER_MB: Final = 1_000_000
@@ -40,6 +43,11 @@ class IngestSettings:
     max_upload_mb: int = 200
     deduplicate: bool = True
 
+    @property
+    def rate(self) -> Rate:
+        """How fast they may."""
+        return Rate(per_sec=self.rate_limit_rps, burst=self.rate_limit_burst)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultSettings:
@@ -56,10 +64,14 @@ class ResultSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """How much may go on at once, and how often a provider may be called. A missing key means no limit."""
+    """How much may go on at once, and how often a provider may be called. A missing key means no limit.
+
+    `max_waiting` is how many photos may wait in the whole installation, those included that are being sent.
+    """
 
     per_slot: int = 8
     per_provider: Mapping[str, int] = field(default_factory=dict)
+    max_waiting: int = DEFAULT_MAX_WAITING
     quota_per_minute: Mapping[str, int] = field(default_factory=dict)
     quota_per_day: Mapping[str, int] = field(default_factory=dict)
 
@@ -144,6 +156,7 @@ def _other_problems(settings: Settings) -> Iterator[Problem]:
         "cleanup.history_days", settings.cleanup.history_days, MIN_HISTORY_DAYS, MAX_HISTORY_DAYS
     )
     yield from out_of_range("limits.per_slot", settings.limits.per_slot, 1, MAX_CONCURRENCY)
+    yield from out_of_range("limits.max_waiting", settings.limits.max_waiting, 1, MAX_WAITING_CEILING)
 
 
 def _limit_problems(limits: LimitSettings, providers: Collection[str]) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
+from photochanger.adapters.postgres.ingest_gate import PostgresIngestGate
 from photochanger.adapters.postgres.installation import PostgresInstallation
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
@@ -45,6 +46,7 @@ from photochanger.application.call_providers import AttemptReport, CallProviders
 from photochanger.application.check_slot import CheckSlot
 from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.doorkeeper import Doorkeeper
 from photochanger.application.edit_accounts import EditAccounts
 from photochanger.application.edit_settings import EditSettings
 from photochanger.application.edit_slot import EditSlot
@@ -59,6 +61,7 @@ from photochanger.application.ports import (
     Housekeeping,
     ImageEditor,
     ImageProvider,
+    IngestGate,
     Installation,
     JobHistory,
     JobRepository,
@@ -182,6 +185,9 @@ class Container(containers.DeclarativeContainer):
     registry: providers.Provider[MediaRegistry] = _port(
         MediaRegistry, providers.Singleton(PostgresMediaRegistry, pool), tracing, metrics
     )
+    gate: providers.Provider[IngestGate] = _port(
+        IngestGate, providers.Singleton(PostgresIngestGate, pool), tracing, metrics
+    )
     slots: providers.Provider[SlotRepository] = _port(
         SlotRepository, providers.Singleton(PostgresSlotRepository, pool, hub), tracing, metrics
     )
@@ -248,9 +254,11 @@ class Container(containers.DeclarativeContainer):
         CurrentConfiguration, slots=slots, settings=settings, signals=signals, clock=clock
     )
     check_ingest_password = providers.Singleton(CheckIngestPassword, hasher)
+    doorkeeper = providers.Singleton(Doorkeeper, gate=gate, clock=clock)
     submit_photo = providers.Singleton(
         SubmitPhoto,
         configuration=configuration,
+        doorkeeper=doorkeeper,
         jobs=jobs,
         registry=registry,
         store=store,
@@ -323,7 +331,9 @@ class Container(containers.DeclarativeContainer):
     edit_settings = providers.Singleton(
         EditSettings, settings=settings, hasher=hasher, clock=clock, providers=catalogue
     )
-    try_slot = providers.Singleton(TrySlot, configuration=configuration, check_slot=check_slot)
+    try_slot = providers.Singleton(
+        TrySlot, configuration=configuration, doorkeeper=doorkeeper, check_slot=check_slot
+    )
     manage_templates = providers.Singleton(
         Templates, templates=templates, slots=slots, registry=registry, store=store, images=images
     )

@@ -1,14 +1,17 @@
 """What a process opens before it can do anything, and closes in the reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from photochanger.adapters.postgres.migrations import is_current, migrate
 from photochanger.domain.errors import DatabaseUnavailable
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.settings import Environment
+
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -45,7 +48,7 @@ async def opened(environment: Environment, *, whosever_media: bool = False) -> A
         environment.data_dir.mkdir(parents=True, exist_ok=True)
         dsn = environment.database_url
         if dsn is None:
-            dsn = await asyncio.to_thread(stack.enter_context, embedded_database(environment))
+            dsn = await _to_its_end(asyncio.to_thread(stack.enter_context, embedded_database(environment)))
             await asyncio.to_thread(migrate, dsn)
         elif not await asyncio.to_thread(is_current, dsn):
             raise DatabaseUnavailable("The database's schema is not this version's: run photochanger migrate")
@@ -64,6 +67,16 @@ async def opened(environment: Environment, *, whosever_media: bool = False) -> A
         stack.callback(container.configuration().close)
         stack.push_async_callback(_close_providers, container)
         yield container
+
+
+async def _to_its_end(starting: Coroutine[Any, Any, _T]) -> _T:
+    """Wait for what cannot be stopped half-way; who is cancelled meanwhile has it whole, to be undone."""
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _close_providers(container: Container) -> None:

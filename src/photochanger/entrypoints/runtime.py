@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,12 +10,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from socket import socket
+from typing import Any
 
 import structlog
 
 from photochanger.adapters.telemetry.event_loop import watch_event_loop
 from photochanger.adapters.telemetry.metrics import Level
 from photochanger.domain.errors import PhotoChangerError
+from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
 from photochanger.domain.settings import CleanupSettings
 from photochanger.entrypoints.container import Container
 from photochanger.entrypoints.first_start import InitialCredentials
@@ -37,8 +40,17 @@ ADD_UP_EVERY_SEC = 60.0
 HOURS_AT_ONCE = 6
 """So many hours are added up in one statement, where a database has many: they take it some 50 ms."""
 
+TELL_OF_WORKERS_EVERY_SEC = 5.0
+"""How often a process that does jobs says how many it can do at once."""
+
+WORKERS_COUNT_FOR = timedelta(seconds=15)
+"""And for how long that counts, where it is killed."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The last comes when the terminal is closed."""
+
+FINISHING_SEC = 2.0
+"""How much longer than the longest job the end of a process may take."""
 
 OnReady = Callable[[Container], Awaitable[None]]
 OnServing = Callable[[Container, InitialCredentials | None], Awaitable[None]]
@@ -49,38 +61,57 @@ async def run_server(
 ) -> None:
     """Serve HTTP on the socket, and do jobs, until the process is asked to end.
 
-    The end is in order: no more photos are taken, held requests are answered, jobs under way are handed
-    back, and then everything closes. A second request to end waits for nothing.
+    The end is in order: others are told that this process is not ready, for as long as they need to notice;
+    then no more photos are taken, held requests are answered, jobs under way are finished or handed back, and
+    everything closes. A second request to end waits for nothing. A start that is asked to end is given up.
     """
-    async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
+    async with _asked_to_end() as ending, opened(environment) as container, _background(container) as group:
         credentials = await container.first_start()()
         container.credentials_file().check()
         container.tokens()  # made now, so that a key that cannot be used ends the start
         worker = container.worker() if with_worker else None
         working = group.create_task(worker.serve()) if worker else None
+        if worker:
+            group.create_task(_tell_of_workers(container, ending.asked))
         server = make_server(create_app(container))
         set_aside_what_stays()
         serving = group.create_task(server.serve(sockets=[listening]))
         await on_ready(container, credentials)
-        await asked.wait()
+        await ending.wait()
         container.readiness().shut_down()
+        patience_ends = time.monotonic() + await _longest_job_sec(container) + FINISHING_SEC
+        if ending.is_drained and environment.drain_sec:
+            patience_ends += environment.drain_sec
+            await server.drain(listening, environment.drain_sec)
         server.should_exit = True
         await serving
         if worker and working:
-            worker.stop()
+            worker.stop(grace_sec=patience_ends - time.monotonic())
             await working
 
 
 async def run_worker(environment: Environment, *, on_ready: OnReady) -> None:
     """Do jobs until the process is asked to end; then finish what is under way, or hand it back."""
-    async with opened(environment) as container, _background(container) as group, _asked_to_end() as asked:
+    async with _asked_to_end() as ending, opened(environment) as container, _background(container) as group:
         worker = container.worker()
         set_aside_what_stays()
-        working = group.create_task(worker.serve(grace_sec=GRACE_SEC))
+        working = group.create_task(worker.serve())
+        group.create_task(_tell_of_workers(container, ending.asked))
         await on_ready(container)
-        await asked.wait()
-        worker.stop()
+        await ending.wait()
+        worker.stop(grace_sec=GRACE_SEC)
         await working
+
+
+async def _longest_job_sec(container: Container) -> float:
+    """Return how long the jobs under way may take; where the database is away, as long as any may."""
+    try:
+        async with asyncio.timeout(FINISHING_SEC / 2):
+            current = await container.configuration().get()
+    except (PhotoChangerError, TimeoutError):
+        return MAX_SYNC_RESPONSE_SEC
+    active = [slot.configuration for slot in current.slots.values() if slot.configuration.is_active]
+    return max(map(current.settings.sync_response_timeout_sec, active), default=0.0)
 
 
 def set_aside_what_stays() -> None:
@@ -183,6 +214,22 @@ async def _add_up_regularly(container: Container) -> None:
         await asyncio.sleep(ADD_UP_EVERY_SEC)
 
 
+async def _tell_of_workers(container: Container, asked_to_end: asyncio.Event) -> None:
+    """Say again and again how many jobs can be done here, and at the end that none can."""
+    gate, process_id = container.gate(), secrets.token_hex(16)
+
+    async def tell(places: int) -> None:
+        with suppress(PhotoChangerError):
+            await gate.tell_of_workers(process_id, places=places, ttl=WORKERS_COUNT_FOR)
+
+    while not asked_to_end.is_set():
+        await tell(container.environment().workers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_OF_WORKERS_EVERY_SEC):
+                await asked_to_end.wait()
+    await tell(0)
+
+
 async def _repeatable(
     do: Callable[[], Awaitable[int]], done: str, not_done: str = "cannot sweep now"
 ) -> bool:
@@ -196,20 +243,52 @@ async def _repeatable(
     return True
 
 
+class _Ending:
+    """What signals have asked of the process."""
+
+    def __init__(self, main: asyncio.Task[Any]) -> None:
+        self._main = main
+        self.asked = asyncio.Event()
+        """Set once the process is asked to end."""
+        self._can_wait = False
+        self.is_drained = False
+        """Whether a supervisor asked, which has load balancers before it; a person waits."""
+
+    def ask(self, number: signal.Signals) -> None:
+        """Tell whoever waits; cancel what is going on where nobody does, or where it was told before."""
+        if self.asked.is_set() or not self._can_wait:
+            self._main.cancel()
+        self.is_drained = number == signal.SIGTERM
+        self.asked.set()
+
+    async def wait(self) -> None:
+        """Wait until the process is asked to end."""
+        self._can_wait = True
+        await self.asked.wait()
+
+    @property
+    def was_start(self) -> bool:
+        """Whether the process was asked to end while it started."""
+        return self.asked.is_set() and not self._can_wait
+
+
 @asynccontextmanager
-async def _asked_to_end() -> AsyncIterator[asyncio.Event]:
-    """Turn what ends a process into an event; the second such signal cancels what is still going on."""
-    loop, asked, main = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
+async def _asked_to_end() -> AsyncIterator[_Ending]:
+    """Turn what ends a process into an event; the second such signal cancels what is still going on.
 
-    def ask() -> None:
-        if asked.is_set() and main is not None:
-            main.cancel()
-        asked.set()
-
+    So does the first during the start, which then ends without an error.
+    """
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    assert main is not None  # noqa: S101 - for the type checker
+    ending = _Ending(main)
     for number in _ENDING:
-        loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(number, ending.ask, number)
     try:
-        yield asked
+        yield ending
+    except asyncio.CancelledError:
+        if not ending.was_start:
+            raise
+        main.uncancel()
     finally:
         for number in _ENDING:
             loop.remove_signal_handler(number)

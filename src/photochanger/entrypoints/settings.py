@@ -24,6 +24,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 DEFAULT_DATA_DIR = Path(".data")
 DEFAULT_WORKERS = 8
+MAX_DRAIN_SEC = 120
 
 MIN_SIGNING_KEY_BYTES = 32
 """As many bits as the hash that signs has (RFC 7518, section 3.2)."""
@@ -54,6 +55,8 @@ class Environment:
     """How long results live, for the first start; then the settings say so."""
     temp_ttl_seconds: int | None = None
     """How long a photo may take, for the first start; then the settings say so."""
+    drain_sec: int = 0
+    """How long this process serves on after SIGTERM, not ready any more, for load balancers to notice."""
     workers: int = DEFAULT_WORKERS
     """How many jobs this process does at once."""
     log_level: str = "INFO"
@@ -201,6 +204,7 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "TRUSTED_PROXIES": ("trusted_proxies", _networks),
     "RESULT_TTL_HOURS": ("result_ttl_hours", _between(MIN_RETENTION_HOURS, MAX_RETENTION_HOURS)),
     "TEMP_TTL_SECONDS": ("temp_ttl_seconds", _between(MIN_SYNC_RESPONSE_SEC, MAX_SYNC_RESPONSE_SEC)),
+    "DRAIN_SEC": ("drain_sec", _between(0, MAX_DRAIN_SEC)),
     "WORKERS": ("workers", _between(1, 256)),
     "LOG_LEVEL": ("log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR", fold=str.upper)),
     "LOG_FORMAT": ("log_format", _one_of("json", "console")),

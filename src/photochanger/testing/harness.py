@@ -16,6 +16,7 @@ from photochanger.application.ports.administration import (
     SessionRepository,
     Statistics,
 )
+from photochanger.application.ports.admission import IngestGate
 from photochanger.application.ports.housekeeping import Housekeeping
 from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.application.ports.storage import (
@@ -83,6 +84,8 @@ class Records(Protocol):
     def housekeeping(self) -> Housekeeping: ...
     @property
     def throttle(self) -> LoginThrottle: ...
+    @property
+    def gate(self) -> IngestGate: ...
     @property
     def signals(self) -> Signals: ...
     async def time_passes(self, by: timedelta) -> None: ...

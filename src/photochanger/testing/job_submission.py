@@ -48,6 +48,18 @@ class JobSubmissionContract(RecordsContract):
     async def test_get_returns_none_where_there_is_no_job(self, records: Records) -> None:
         assert await records.jobs.get(JobId(new_id())) is None
 
+    async def test_what_is_submitted_again_for_want_of_an_answer_is_the_same_job(
+        self, records: Records
+    ) -> None:
+        for key, deduplicate in ((None, False), (None, True), ("key", False)):
+            submission = await a_submission(records, idempotency_key=key, deduplicate=deduplicate)
+            first = await records.jobs.submit(submission)
+            assert await records.jobs.claim(limit=1, lease=MINUTE)
+            again = await records.jobs.submit(submission)
+            assert (again.reading.job.job_id, again.replayed) == (first.reading.job.job_id, False)
+            assert again.reading.job.state is JobState.PROCESSING
+            assert not await records.jobs.claim(limit=1, lease=MINUTE)
+
     async def test_every_field_of_a_submission_is_kept(self, records: Records) -> None:
         submission = await a_submission(records, idempotency_key="ключ-1", time_left=12.345678 * SECOND)
         submitted = await records.jobs.submit(submission)

@@ -196,6 +196,7 @@ def _other_settings() -> Settings:
             per_provider={"gemini": 4},
             quota_per_minute={"gemini": 60},
             quota_per_day={"gemini": 1000, "turbotext": 500},
+            max_waiting=77,
         ),
         cleanup=CleanupSettings(enabled=False, interval_sec=60, history_days=90),
     )

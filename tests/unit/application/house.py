@@ -13,6 +13,7 @@ from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.call_providers import CallProviders
 from photochanger.application.compare_media import CompareMedia
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.doorkeeper import Doorkeeper
 from photochanger.application.media_ownership import MARK_KEY, CheckMediaOwner
 from photochanger.application.ports import (
     Clock,
@@ -175,8 +176,10 @@ class House:
             signals=self.storage.signals,
             clock=self.clock,
         )
+        self.doorkeeper = Doorkeeper(gate=self.storage.gate, clock=self.clock)
         self.submit_photo = SubmitPhoto(
             configuration=self.configuration,
+            doorkeeper=self.doorkeeper,
             jobs=self.jobs,
             registry=self.storage.media,
             store=self.storage.files,
@@ -237,6 +240,7 @@ class House:
         }
         configuration = replace(slot.configuration, **given | terms)
         await self.set_deduplication(False)
+        await self.make_room()
         return await self.storage.slots.save(
             replace(slot, configuration=configuration), entry=an_entry("test")
         )
@@ -245,6 +249,17 @@ class House:
         """Have the same photo done once, or every time it comes."""
         settings = await self.storage.settings.get()
         changed = replace(settings, ingest=replace(settings.ingest, deduplicate=is_wanted))
+        if changed != settings:
+            await self.storage.settings.save(changed, entry=an_entry("test"))
+
+    async def make_room(self, *, per_slot: int = 1_000, rps: float = 10_000, burst: int = 100_000) -> None:
+        """Have as many photos taken as may be sent; by default more than any test sends."""
+        settings = await self.storage.settings.get()
+        changed = replace(
+            settings,
+            ingest=replace(settings.ingest, rate_limit_rps=rps, rate_limit_burst=burst),
+            limits=replace(settings.limits, per_slot=per_slot),
+        )
         if changed != settings:
             await self.storage.settings.save(changed, entry=an_entry("test"))
 

@@ -54,7 +54,9 @@ class Office(House):
             audit=self.storage.audit,
             configuration=self.configuration,
         )
-        self.try_slot = TrySlot(configuration=self.configuration, check_slot=self.check_slot)
+        self.try_slot = TrySlot(
+            configuration=self.configuration, doorkeeper=self.doorkeeper, check_slot=self.check_slot
+        )
         self.cancel_job = CancelJob(self.jobs)
         self.clean_slot = CleanSlot(self.jobs)
         self.show_gallery = ShowGallery(history=self.storage.history, configuration=self.configuration)

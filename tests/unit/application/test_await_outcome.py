@@ -121,6 +121,25 @@ async def test_the_deadline_is_kept_when_the_database_does_not_answer(
         assert 0 <= house.clock.monotonic() - deadline < module.SETTLING_SEC + 0.2
 
 
+async def test_the_deadline_is_kept_when_the_database_takes_its_time_to_refuse(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse_slowly(_: object) -> None:
+        await asyncio.sleep(0.4)
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(module, "POLL_SEC", 0.3)
+    monkeypatch.setattr(house.jobs, "get", refuse_slowly)
+    monkeypatch.setattr(house.jobs, "expire", refuse_slowly)
+    await_outcome = module.AwaitOutcome(jobs=house.jobs, signals=house.storage.signals, clock=house.clock)
+    deadline = house.clock.monotonic() + 0.5
+
+    with pytest.raises(DeadlineExceeded):
+        await await_outcome((await house.submit()).reading.job.job_id, deadline=deadline)
+
+    assert 0 <= house.clock.monotonic() - deadline < module.SETTLING_SEC + 0.1
+
+
 async def test_no_look_is_begun_that_the_deadline_would_cut_off(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

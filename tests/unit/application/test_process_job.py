@@ -20,7 +20,7 @@ from photochanger.domain.errors import (
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaKind
 from photochanger.domain.slot import RetryPolicy
-from tests.unit.application.house import PHOTO, House, hang
+from tests.unit.application.house import PHOTO, House, ObedientProvider, hang
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +137,18 @@ async def test_a_defect_ends_the_job_and_is_raised_for_the_log(house: House) -> 
     assert (job.state, job.failure_reason) == (JobState.FAILED_INTERNAL, "internal_error")
 
 
+async def test_an_error_of_a_job_that_is_over_is_no_defect(house: House) -> None:
+    submitted = await house.submit()
+    claimed = await house.claim()
+    cancelled = claimed.job.apply(JobEvent.CANCEL_REQUESTED, now=house.clock.now())
+    house.storage.records.replace_job(cancelled)
+    await house.storage.files.delete(await house.keys())
+
+    await house.process_job(claimed)
+
+    assert (await house.state_of(submitted)).job == cancelled
+
+
 async def test_a_provider_that_hangs_is_cut_short_and_the_job_times_out(house: House) -> None:
     house.provider.behaviour = hang
     submitted = await house.submit(time_left_sec=1.0)
@@ -150,6 +162,19 @@ async def test_a_provider_that_hangs_is_cut_short_and_the_job_times_out(house: H
     assert house.provider.cancelled == 1
     await house.sweep()
     assert (await house.files(), house.living_rows()) == ([], [])
+
+
+async def test_a_job_without_time_for_a_call_frees_the_room_and_is_not_tried_again(house: House) -> None:
+    house.provider = ObedientProvider(least_useful_sec=60.0)
+    submitted = await house.submit(time_left_sec=48.0)
+
+    await asyncio.wait_for(house.process_job(await house.claim()), 2)
+
+    job = (await house.state_of(submitted)).job
+    assert job.state is JobState.PROCESSING
+    assert job.lease_expires_at is not None
+    assert abs(job.lease_expires_at - job.deadline) < timedelta(seconds=1)
+    assert house.provider.requests == []
 
 
 async def test_a_time_out_of_a_library_is_not_taken_for_the_deadline(house: House) -> None:

@@ -148,7 +148,7 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
         settings,
         ingest=replace(settings.ingest, sync_response_timeout_sec=61, max_upload_mb=2049, rate_limit_rps=0),
         results=replace(settings.results, retention_hours=23, gallery_size=0),
-        limits=replace(settings.limits, per_provider={"gemini": 0}),
+        limits=replace(settings.limits, per_provider={"gemini": 0}, max_waiting=0),
         cleanup=replace(settings.cleanup, interval_sec=0, history_days=7),
     )
 
@@ -163,6 +163,7 @@ def test_all_problems_of_the_settings_are_reported_at_once() -> None:
         "results.gallery_size",
         "cleanup.interval_sec",
         "cleanup.history_days",
+        "limits.max_waiting",
         "limits.per_provider.gemini",
         "ingest.dslr_password",
     ]

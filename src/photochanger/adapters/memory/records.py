@@ -84,6 +84,10 @@ class MemoryRecords:
         self.forgotten: list[Job] = []
         """Jobs that were removed; only statistics remember them."""
         self.added_up_until = EPOCH
+        self.tat = EPOCH
+        """When the next photo would come if all came evenly (`photochanger.domain.rate`)."""
+        self.workers: dict[str, tuple[int, datetime]] = {}
+        """How many jobs each process can do at once, and until when that counts."""
         self.answers_again: dict[tuple[SlotId, int, str], JobId] = {}
         """The last job of each photo that is not to be done twice."""
         self.places: dict[JobId, ProviderPlace] = {}

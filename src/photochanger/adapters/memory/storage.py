@@ -5,6 +5,7 @@ from photochanger.adapters.memory.clock import ManualClock
 from photochanger.adapters.memory.configuration import MemorySettingsRepository, MemorySlotRepository
 from photochanger.adapters.memory.history import MemoryJobHistory
 from photochanger.adapters.memory.housekeeping import MemoryHousekeeping
+from photochanger.adapters.memory.ingest_gate import MemoryIngestGate
 from photochanger.adapters.memory.installation import MemoryInstallation
 from photochanger.adapters.memory.jobs import MemoryJobRepository
 from photochanger.adapters.memory.login_throttle import MemoryLoginThrottle
@@ -40,5 +41,6 @@ class MemoryStorage:
         self.sessions = MemorySessionRepository(self.records)
         self.housekeeping = MemoryHousekeeping(self.records)
         self.throttle = MemoryLoginThrottle(self.records)
+        self.gate = MemoryIngestGate(self.records)
         self.installation = MemoryInstallation()
         self.files = MemoryMediaStore()

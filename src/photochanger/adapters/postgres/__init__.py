@@ -12,6 +12,7 @@ Rules of this package:
 from photochanger.adapters.postgres.audit import PostgresAuditLog
 from photochanger.adapters.postgres.history import PostgresJobHistory
 from photochanger.adapters.postgres.housekeeping import PostgresHousekeeping
+from photochanger.adapters.postgres.ingest_gate import PostgresIngestGate
 from photochanger.adapters.postgres.installation import PostgresInstallation
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.adapters.postgres.login_throttle import PostgresLoginThrottle
@@ -29,6 +30,7 @@ from photochanger.adapters.postgres.usage import PostgresProviderUsage
 __all__ = [
     "PostgresAuditLog",
     "PostgresHousekeeping",
+    "PostgresIngestGate",
     "PostgresInstallation",
     "PostgresJobHistory",
     "PostgresJobRepository",

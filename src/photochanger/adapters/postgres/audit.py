@@ -63,7 +63,9 @@ class PostgresAuditLog(AuditLog):
     async def page(self, wanted: AuditFilter, *, limit: int) -> Sequence[AuditEvent]:
         """Return up to `limit` events, the newest first."""
         given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
-        rows = await fetch_all(self._pool, _page(given), {**given, "limit": limit}, repeatable=True)
+        rows = await fetch_all(
+            self._pool, _page(given), {**given, "limit": limit}, repeatable=True, slow=True
+        )
         return [_event_from(row) for row in rows]
 
 

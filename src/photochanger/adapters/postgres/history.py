@@ -67,7 +67,7 @@ class PostgresJobHistory(JobHistory):
         return await self._jobs(_WITH_RESULTS, {"slot_id": slot_id, "limit": limit})
 
     async def _jobs(self, statement: bytes, parameters: Mapping[str, object]) -> Sequence[Job]:
-        rows = await fetch_all(self._pool, statement, parameters, repeatable=True)
+        rows = await fetch_all(self._pool, statement, parameters, repeatable=True, slow=True)
         return [msgspec.convert(row, Job) for row in rows]
 
 

@@ -123,7 +123,7 @@ class PostgresHousekeeping(Housekeeping):
 
     async def forget(self, *, history: timedelta, limit: int) -> Forgotten:
         """Remove records of what was over `history` ago."""
-        row = await fetch_one(self._pool, _FORGET, {"history": history, "limit": limit})
+        row = await fetch_one(self._pool, _FORGET, {"history": history, "limit": limit}, slow=True)
         return Forgotten() if row is None else Forgotten(**row)
 
     async def discrepancies(self, *, limit: int) -> Sequence[Discrepancy]:

@@ -66,10 +66,11 @@ class PostgresJobRepository(JobRepository):
         """Make the job and mark its payload as stored."""
         parameters = _submission_parameters(submission)
         for _ in range(_SUBMISSIONS):
-            row = await fetch_one(self._pool, statements.SUBMIT, parameters)
-            if row is not None:
+            row = await fetch_one(self._pool, statements.SUBMIT, parameters, repeatable=True)
+            made = reading_from(row) if row is not None else await self._made_before(submission)
+            if made is not None:
                 self._hub.announce(Topic.JOB_PENDING)
-                return Submitted(reading=reading_from(row), replayed=False)
+                return Submitted(reading=made, replayed=False)
             look = statements.GET_TWIN if submission.deduplicate else statements.GET_BY_KEY
             found = await fetch_one(self._pool, look, parameters, repeatable=True)
             if found is not None and _answers(earlier := reading_from(found), submission):
@@ -77,6 +78,12 @@ class PostgresJobRepository(JobRepository):
             if found is not None:
                 await self._put_aside(found["job_id"])
         raise InternalError("The photo's file was not announced, or its time has run out")
+
+    async def _made_before(self, submission: JobSubmission) -> JobReading | None:
+        """Return the job that this very submission has made already; the answer to that was lost."""
+        reading = await self.get(submission.job_id)
+        is_its_own = reading is not None and reading.job.payload_id == submission.payload.media_id
+        return reading if is_its_own else None
 
     async def _put_aside(self, job_id: str) -> None:
         """Let others take the place of a job that answers no more for its key or photo."""
@@ -154,6 +161,7 @@ class PostgresJobRepository(JobRepository):
         parameters = {"job_id": job_id, "fence": fence, **_verdict_parameters(verdict)}
         row = await fetch_one(self._pool, statements.FINALIZE[verdict.event], parameters)
         if row is None or not row["was_allowed"]:
+            self._hub.announce(Topic.JOB_FINALIZED, job_id)  # by others, or by us: its answer may be lost
             return None
         if row["job_id"] is None:
             raise InternalError("A file of the result was not announced, or its time has run out")
@@ -190,7 +198,9 @@ class PostgresJobRepository(JobRepository):
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""
-        rows = await fetch_all(self._pool, statements.EXPIRE_OVERDUE, {"limit": limit}, repeatable=True)
+        rows = await fetch_all(
+            self._pool, statements.EXPIRE_OVERDUE, {"limit": limit}, repeatable=True, slow=True
+        )
         ended = [JobId(row["job_id"]) for row in rows]
         for job_id in ended:
             self._hub.announce(Topic.JOB_FINALIZED, job_id)
@@ -211,7 +221,7 @@ class PostgresJobRepository(JobRepository):
     async def _cancel(
         self, statement: bytes, which: Mapping[str, object], entry: AuditEntry
     ) -> Sequence[JobReading]:
-        rows = await fetch_all(self._pool, statement, {**which, **entry_parameters(entry)})
+        rows = await fetch_all(self._pool, statement, {**which, **entry_parameters(entry)}, slow=True)
         ended = [reading_from(row, ended_here=True) for row in rows]
         for reading in ended:
             self._hub.announce(Topic.JOB_FINALIZED, reading.job.job_id)
@@ -223,7 +233,9 @@ class PostgresJobRepository(JobRepository):
         results = size_bytes = 0
         is_first = True
         while True:
-            [row] = await fetch_all(self._pool, statements.END_RESULTS, {**parameters, "is_first": is_first})
+            [row] = await fetch_all(
+                self._pool, statements.END_RESULTS, {**parameters, "is_first": is_first}, slow=True
+            )
             results, size_bytes, is_first = results + row["results"], size_bytes + row["size_bytes"], False
             if row["looked_at"] < RESULTS_AT_ONCE:
                 return EndedResults(results, size_bytes)

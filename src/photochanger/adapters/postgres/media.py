@@ -243,23 +243,25 @@ class PostgresMediaRegistry(MediaRegistry):
 
     async def doomed(self, *, limit: int) -> Sequence[MediaObject]:
         """Return up to `limit` files that must go, the oldest first, and mark them `deleting`."""
-        rows = await fetch_all(self._pool, _DOOMED, {"limit": limit, "offer_again_after": OFFER_AGAIN_AFTER})
+        rows = await fetch_all(
+            self._pool, _DOOMED, {"limit": limit, "offer_again_after": OFFER_AGAIN_AFTER}, slow=True
+        )
         return [msgspec.convert(row, MediaObject) for row in rows]
 
     async def confirm_deleted(self, media_ids: Collection[MediaId]) -> None:
         """Record that these files are gone."""
-        await fetch_all(self._pool, _CONFIRM, {"media_ids": list(media_ids)}, repeatable=True)
+        await fetch_all(self._pool, _CONFIRM, {"media_ids": list(media_ids)}, repeatable=True, slow=True)
 
     async def living(self, *, limit: int, after: str = "") -> Sequence[MediaObject]:
         """Return up to `limit` files that are not deleted, in the order of their keys."""
         kind, _, rest = after.partition("/")
         parameters = {"after": f"{kind}/{rest.partition('/')[2]}" if rest else after, "limit": limit}
-        rows = await fetch_all(self._pool, _LIVING, parameters, repeatable=True)
+        rows = await fetch_all(self._pool, _LIVING, parameters, repeatable=True, slow=True)
         return [msgspec.convert(row, MediaObject) for row in rows]
 
     async def find(self, media_ids: Collection[MediaId]) -> Mapping[MediaId, MediaObject]:
         """Return the rows that there are, by their id."""
-        rows = await fetch_all(self._pool, _FIND, {"media_ids": list(media_ids)}, repeatable=True)
+        rows = await fetch_all(self._pool, _FIND, {"media_ids": list(media_ids)}, repeatable=True, slow=True)
         return {row["media_id"]: msgspec.convert(row, MediaObject) for row in rows}
 
     async def found(self, files: Collection[tuple[MediaId, MediaKind]]) -> Collection[MediaId]:
@@ -275,5 +277,5 @@ class PostgresMediaRegistry(MediaRegistry):
         return await self._ids(_LOST, {"media_ids": list(media_ids)})
 
     async def _ids(self, statement: bytes, parameters: Mapping[str, object]) -> Collection[MediaId]:
-        rows = await fetch_all(self._pool, statement, parameters)
+        rows = await fetch_all(self._pool, statement, parameters, slow=True)
         return {MediaId(row["media_id"]) for row in rows}

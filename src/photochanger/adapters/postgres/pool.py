@@ -1,13 +1,16 @@
 """Connections: how many, how patient, and checked before they are used."""
 
 import asyncio
+import os
 import select
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ExecStatus
 from psycopg.rows import DictRow, dict_row
@@ -15,7 +18,61 @@ from psycopg_pool import AsyncConnectionPool
 
 from photochanger.adapters.postgres.errors import NO_VIOLATIONS, Violations, translate_errors
 
-Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[DictRow]]
+_T = TypeVar("_T")
+
+ANSWER_SEC: Final = 2.5
+"""How long the server may take for a statement that a booth waits for; a lock may keep it for 2 s of that."""
+
+SLOW_ANSWER_SEC: Final = 6.0
+"""The same for statements that may use all the time that the server itself allows them."""
+
+_INTERVAL_SEC: Final = 0.1
+"""psycopg's own: how often it looks for interruptions, of which asyncio has none."""
+
+_CANCEL_SEC: Final = 0.05
+"""How long a server may take to end a statement that nobody waits for any more."""
+
+
+class Connection(AsyncConnection[DictRow]):
+    """A connection that is given up where the server stays silent: frozen, cut off, or gone without a word.
+
+    A statement then fails with `psycopg.OperationalError`. Whoever is cancelled in the middle of one waits
+    for no more than a moment; psycopg would wait ten seconds for the server to agree.
+    """
+
+    answer_sec: float = SLOW_ANSWER_SEC
+    """How long the server may take for what is sent next, in seconds."""
+
+    has_given_up = False
+    _patience: asyncio.TimerHandle | None = None
+
+    async def wait(self, gen: PQGen[_T], interval: float = _INTERVAL_SEC, timeout: float | None = None) -> _T:
+        """Do psycopg's waiting, with an end."""
+        self._lose_patience_in(self.answer_sec)
+        try:
+            return await super().wait(gen, interval=interval, timeout=timeout)
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    async def cancel_safe(self, *, timeout: float = _CANCEL_SEC) -> None:
+        """Ask the server to end the statement; where it does not, it has no connection any more."""
+        self._lose_patience_in(_CANCEL_SEC)
+        await super().cancel_safe(timeout=min(timeout, _CANCEL_SEC))
+
+    def _lose_patience_in(self, seconds: float) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = asyncio.get_running_loop().call_later(seconds, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close our end, so that whoever waits for the server sees the connection end."""
+        self.has_given_up = True
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+
+Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 _SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
@@ -47,6 +104,7 @@ def connection_options(dsn: str, *, application_name: str) -> dict[str, Any]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,  # milliseconds: for what was sent and nobody acknowledges
         "options": f"{ours} {theirs}".strip(),
     }
 
@@ -67,7 +125,7 @@ def create_pool(
     options = connection_options(dsn, application_name=application_name)
     return AsyncConnectionPool(
         dsn,
-        connection_class=AsyncConnection[DictRow],
+        connection_class=Connection,
         kwargs={**options, "row_factory": dict_row},
         min_size=min_size,
         max_size=max_size,
@@ -79,7 +137,7 @@ def create_pool(
     )
 
 
-async def _check(connection: AsyncConnection[DictRow]) -> None:
+async def _check(connection: Connection) -> None:
     """Raise where the server has closed the connection.
 
     A server that ends says so on the socket of an idle connection, so only where something has arrived there
@@ -92,7 +150,7 @@ async def _check(connection: AsyncConnection[DictRow]) -> None:
 
 
 @asynccontextmanager
-async def borrowed(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
     """Give a connection of the pool, for the time of the context.
 
     A task that is cancelled while it waits for one is cancelled, also where the connection comes at the same
@@ -104,6 +162,7 @@ async def borrowed(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
     try:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+        connection.answer_sec = SLOW_ANSWER_SEC
         yield connection
     finally:
         await pool.putconn(connection)
@@ -115,22 +174,25 @@ async def fetch_all(
     parameters: Mapping[str, object],
     *,
     repeatable: bool = False,
+    slow: bool = False,
     violations: Violations = NO_VIOLATIONS,
 ) -> Sequence[DictRow]:
     """Run one statement on a connection of its own, and return its rows.
 
     A `repeatable` statement does no harm when it runs twice; it is sent once more where the server went away
-    before it answered. `violations` are those of constraints that are no defects.
+    before it answered. A `slow` one may take longer than a booth should wait. `violations` are those of
+    constraints that are no defects.
     """
+    answer_sec = SLOW_ANSWER_SEC if slow else ANSWER_SEC
     with translate_errors(violations):
         async with borrowed(pool) as connection:
             try:
-                return await _rows(connection, statement, parameters)
+                return await _rows(connection, statement, parameters, answer_sec)
             except psycopg.OperationalError:
-                if not (repeatable and connection.closed):
+                if not (repeatable and connection.closed) or connection.has_given_up:
                     raise
         async with borrowed(pool) as connection:
-            return await _rows(connection, statement, parameters)
+            return await _rows(connection, statement, parameters, answer_sec)
 
 
 async def fetch_one(
@@ -139,17 +201,25 @@ async def fetch_one(
     parameters: Mapping[str, object],
     *,
     repeatable: bool = False,
+    slow: bool = False,
     violations: Violations = NO_VIOLATIONS,
 ) -> DictRow | None:
     """Do the same, and return the first row, if there is one."""
-    rows = await fetch_all(pool, statement, parameters, repeatable=repeatable, violations=violations)
+    rows = await fetch_all(
+        pool, statement, parameters, repeatable=repeatable, slow=slow, violations=violations
+    )
     return rows[0] if rows else None
 
 
 async def _rows(
-    connection: AsyncConnection[DictRow], statement: bytes, parameters: Mapping[str, object]
+    connection: Connection, statement: bytes, parameters: Mapping[str, object], answer_sec: float
 ) -> Sequence[DictRow]:
-    cursor = await connection.execute(statement, parameters)
+    connection.answer_sec = answer_sec
+    try:
+        cursor = await connection.execute(statement, parameters)
+    except errors.ReadOnlySqlTransaction:
+        await connection.close()  # to a server that is no primary any more: the next may be to one that is
+        raise
     # `cursor.description` says the same, but makes a description of every column first
     has_rows = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
     return await cursor.fetchall() if has_rows else []

@@ -161,16 +161,16 @@ class PostgresStatistics(Statistics):
         if progress is None:
             raise InternalError("It is not known how far statistics are added up")
         statement, parameters = reading(period, progress["until"], by_slot=by_slot)
-        return await fetch_all(self._pool, statement, parameters, repeatable=True)
+        return await fetch_all(self._pool, statement, parameters, repeatable=True, slow=True)
 
     async def present(self) -> Present:
         """Return what is going on now."""
-        row = await fetch_one(self._pool, _PRESENT, {}, repeatable=True)
+        row = await fetch_one(self._pool, _PRESENT, {}, repeatable=True, slow=True)
         return msgspec.convert(row, Present)
 
     async def roll_up(self, *, limit: int) -> int:
         """Add up the jobs of up to `limit` hours."""
-        row = await fetch_one(self._pool, _ROLL_UP, {"limit": limit})
+        row = await fetch_one(self._pool, _ROLL_UP, {"limit": limit}, slow=True)
         return 0 if row is None else int(row["hours"])
 
 

@@ -19,6 +19,7 @@ from photochanger.application.ports.administration import (
     Statistics,
     TokenClaims,
 )
+from photochanger.application.ports.admission import IngestGate, Passage
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
@@ -65,6 +66,7 @@ __all__ = [
     "Housekeeping",
     "ImageEditor",
     "ImageProvider",
+    "IngestGate",
     "Installation",
     "JobCursor",
     "JobFilter",
@@ -78,6 +80,7 @@ __all__ = [
     "MediaRegistry",
     "MediaStore",
     "MediaWriter",
+    "Passage",
     "PasswordHasher",
     "Place",
     "PreparedImage",

@@ -176,6 +176,9 @@ class JobRepository(Protocol):
         version of the slot, as long as they can answer again (`Job.can_answer_again`): they are under way,
         or completed with a result that has not ended. One that is wanted `anew` is made all the same, and
         takes the place of the earlier one for those that come after it.
+
+        Whoever got no answer may submit the same again: where it has made the job, that is returned, and it
+        is no replay.
         """
 
     @abstractmethod

@@ -16,9 +16,11 @@ from photochanger.domain.retention import (
 )
 from photochanger.domain.settings import (
     DEFAULT_HISTORY_DAYS,
+    DEFAULT_MAX_WAITING,
     MAX_HISTORY_DAYS,
     MAX_PASSWORD_LENGTH,
     MAX_UPLOAD_MB_CEILING,
+    MAX_WAITING_CEILING,
     MIN_HISTORY_DAYS,
     MIN_PASSWORD_LENGTH,
     CleanupSettings,
@@ -66,6 +68,7 @@ class LimitsDocument(Struct, kw_only=True, forbid_unknown_fields=True):
     per_provider: _ByProvider = {}
     quota_per_minute: _ByProvider = {}
     quota_per_day: _ByProvider = {}
+    max_waiting: Annotated[int, between(1, MAX_WAITING_CEILING)] = DEFAULT_MAX_WAITING
 
 
 class CleanupDocument(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +108,7 @@ class SettingsUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
                 per_provider=self.limits.per_provider,
                 quota_per_minute=self.limits.quota_per_minute,
                 quota_per_day=self.limits.quota_per_day,
+                max_waiting=self.limits.max_waiting,
             ),
             cleanup=CleanupSettings(
                 enabled=self.cleanup.enabled,
@@ -219,4 +223,5 @@ def _limits(stored: LimitSettings) -> LimitsDocument:
         per_provider=dict(stored.per_provider),
         quota_per_minute=dict(stored.quota_per_minute),
         quota_per_day=dict(stored.quota_per_day),
+        max_waiting=stored.max_waiting,
     )

@@ -31,6 +31,8 @@ from photochanger.domain.errors import (
     Problem,
     ProviderFault,
     ProviderQuotaExhausted,
+    RateLimited,
+    SlotBusy,
     TemplateInUse,
     TooManyAttempts,
     Unavailable,
@@ -90,6 +92,8 @@ STATUS_OF: Final[Mapping[type[PhotoChangerError], HTTPStatus]] = {
     InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     ProviderFault: HTTPStatus.BAD_GATEWAY,
     ProviderQuotaExhausted: HTTPStatus.SERVICE_UNAVAILABLE,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    SlotBusy: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }

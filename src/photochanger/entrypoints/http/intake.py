@@ -12,9 +12,10 @@ from typing import TypeAlias
 from litestar.types import Scope
 
 from photochanger.adapters.telemetry.tracing import current_traceparent
+from photochanger.application.doorkeeper import Admission
 from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Submitted
-from photochanger.application.submit_photo import Admission, SubmitPhoto
+from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.domain.errors import DeadlineExceeded, InvalidRequest
 from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, first_header, only_header, only_query
@@ -53,7 +54,8 @@ class PhotoIntake:
 
     The password is checked at the first moment it is known: before the body where the head has it, else when
     its field arrives; without any, at the end. Nothing is stored before the photo itself begins, and what
-    was stored of a refused request is discarded.
+    was stored of a refused request is discarded. A photo is let in, and so counts for the limits, when it
+    begins, or when its password has arrived, whichever is later.
     """
 
     def __init__(self, *, submit_photo: SubmitPhoto, check_password: CheckIngestPassword) -> None:
@@ -73,7 +75,9 @@ class PhotoIntake:
             async for event in form_events(request, limit_bytes=admission.limit_bytes):
                 match event:
                     case PhotoBegins():
-                        upload = await stack.enter_async_context(self._submit_photo.receive(admission))
+                        upload = await stack.enter_async_context(
+                            self._submit_photo.receive(admission, is_trusted=gate.is_open)
+                        )
                     case Field(name="password"):
                         await gate.show(event.value)
                     case Field(name="inline"):
@@ -102,20 +106,20 @@ class _PasswordGate:
     def __init__(self, check: CheckIngestPassword, admission: Admission) -> None:
         self._check = check
         self._admission = admission
-        self._open = False
+        self.is_open = False
 
     async def show(self, password: bytes | None) -> None:
-        if password is None or self._open:
+        if password is None or self.is_open:
             return
         try:
             text = password.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidRequest("The password is not valid UTF-8") from error
         await self._check(text, self._admission.slot, self._admission.settings)
-        self._open = True
+        self.is_open = True
 
     async def pass_through(self) -> None:
-        if not self._open:
+        if not self.is_open:
             await self._check(None, self._admission.slot, self._admission.settings)
 
 

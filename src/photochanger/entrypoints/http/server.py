@@ -13,10 +13,12 @@ from typing import Any, ClassVar, TypeAlias, cast
 import uvicorn
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from photochanger.domain.errors import Unavailable
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
 from photochanger.entrypoints.http.arrival import ARRIVED_AT
+from photochanger.entrypoints.http.last_call import let_nobody_in
 from photochanger.entrypoints.http.sending import (
     HAS_SENDFILE,
     SendfileRefused,
@@ -31,6 +33,13 @@ _Send: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
 BACKLOG = 2048
 GRACE_SEC = MAX_SYNC_RESPONSE_SEC + 5
 """How long held requests may take to end once the server has been told to stop."""
+
+KEEP_ALIVE_SEC = 15
+"""How long a connection may wait for its next request. A proxy has to lose patience first, or it may send a
+request at the very moment at which we close (deploy/nginx)."""
+
+LAST_CALL_SEC = 0.25
+"""How long those who are let in last have, until the listening socket closes, to be heard."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -81,6 +90,13 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._can_send_files:
                 self.cycle.scope["extensions"] = {ZERO_COPY_SEND: {}}
             self.cycle.send = self._sender(self.cycle)  # type: ignore[method-assign, assignment]
+            if cast("_State", self.server_state).is_draining:
+                self.part_after_this()
+
+    def part_after_this(self) -> None:
+        """Tell the client, with the answer to what it has asked for, to open another connection next."""
+        if not self._is_idle and not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     @property
     def _can_send_files(self) -> bool:
@@ -246,8 +262,31 @@ def _body_before_disconnect(
     return receive
 
 
+class _State(ServerState):
+    """What connections know of their server."""
+
+    is_draining = False
+
+
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn without a hand on the process's signals."""
+    """uvicorn without a hand on the process's signals, and with an end that loses nobody."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state: _State = _State()
+
+    async def drain(self, listening: socket.socket, seconds: float) -> None:
+        """Serve on for so long, but have clients go elsewhere; then nobody new comes in any more.
+
+        Every answer ends its connection and says so, so that at the end no client is about to use one that we
+        close.
+        """
+        self.server_state.is_draining = True
+        for connection in self.server_state.connections:
+            cast("GuardedProtocol", connection).part_after_this()
+        await asyncio.sleep(max(0.0, seconds - LAST_CALL_SEC))
+        let_nobody_in(listening)
+        await asyncio.sleep(min(seconds, LAST_CALL_SEC))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -267,6 +306,7 @@ def make_server(app: Any, *, protocol: type[HttpToolsProtocol] = GuardedProtocol
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SEC,
             timeout_graceful_shutdown=GRACE_SEC,
         )
     )

@@ -10,8 +10,9 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from photochanger.adapters.telemetry.tracing import current_traceparent
+from photochanger.application.doorkeeper import Admission
 from photochanger.application.ports import Submitted
-from photochanger.application.submit_photo import Admission, SubmitPhoto
+from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.application.try_slot import TrySlot
 from photochanger.domain.errors import (
     InvalidImage,
@@ -19,6 +20,7 @@ from photochanger.domain.errors import (
     Overloaded,
     ResultExpired,
     ShuttingDown,
+    SlotBusy,
     SlotNotFound,
     ValidationFailed,
 )
@@ -66,6 +68,7 @@ TEST_RUN_FORM: Final[dict[str, Any]] = {
         ResultExpired,
         InvalidImage,
         ValidationFailed,
+        SlotBusy,
         Overloaded,
         ShuttingDown,
         *JOB_FAILURES,

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -33,8 +33,10 @@ class FakeGemini:
 
     What goes wrong is in `script`, of which calls that are not right take nothing; a prompt with
     `[fault:overloaded]` in it names the fault of its own call, and `judge`, which sees the whole call, names
-    one where the script says `ok`. `delay_sec` is how long an answer takes. The
-    last three arguments choose how answers are written: all of it has to be understood.
+    one where the script says `ok`. `delay_sec` is how long an answer takes, always or for a call; `draw`
+    makes the picture of a call, of the type `mime_type`. `further_keys` are taken as well as `api_key`:
+    whoever gives each client a key of its own sees in a call's headers whose it is. The last three arguments
+    choose how answers are written: all of it has to be understood.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class FakeGemini:
         api_key: str = "AQ.fake-key-of-a-fake-gemini",
         host: str = "127.0.0.1",
         port: int = 0,
-        delay_sec: float = 0.0,
+        delay_sec: float | Callable[[ReceivedCall], float] = 0.0,
+        draw: Callable[[ReceivedCall, str], bytes] = pictures.picture,
+        further_keys: Container[str] = (),
         mime_type: str = "image/png",
         snake_case: bool = False,
         urlsafe: bool = False,
@@ -59,6 +63,7 @@ class FakeGemini:
         self.in_flight = 0
         self.most_in_flight = 0
         self._at = host, port
+        self._draw, self._further_keys = draw, further_keys
         self._mime_type, self._snake_case, self._urlsafe = mime_type, snake_case, urlsafe
         self._script = script if callable(script) else _in_turn(script)
         self._judge = judge
@@ -108,29 +113,28 @@ class FakeGemini:
         self._check_access(request)
         model = self._model(request)
         _check_deadline(request)
-        self._number += 1
-        fault = self._script(self._number)
+        self._number = number = self._number + 1
+        fault = self._script(number)
         if fault == CUT_WHILE_SENDING:
             self.counts[fault] += 1
             await request.content.readany()
             return await cut(request)
-        call = read_call(
-            await _body(request), number=self._number, model=model, headers=_headers(request.headers)
-        )
+        body = await _body(request)
+        call = read_call(body, number=number, model=model, headers=_headers(request.headers))
         self.calls.append(call)
         if found := _IN_PROMPT.search(call.prompt):
             fault = found[1]
         elif fault == OK:
             fault = self._judge(call)
         self.counts[fault] += 1
-        await asyncio.sleep(self.delay_sec)
+        await asyncio.sleep(self.delay_sec(call) if callable(self.delay_sec) else self.delay_sec)
         return await (self._picture(call) if fault == OK else _fail(fault, request))
 
     async def _picture(self, call: ReceivedCall) -> web.StreamResponse:
         return web.Response(body=await asyncio.to_thread(self._drawn, call), headers={"Content-Type": JSON})
 
     def _drawn(self, call: ReceivedCall) -> bytes:
-        picture = pictures.picture(call, self._mime_type)
+        picture = self._draw(call, self._mime_type)
         document = pictures.answer(call, picture, self._mime_type, urlsafe=self._urlsafe)
         return pictures.as_json(document, snake_case=self._snake_case)
 
@@ -162,7 +166,7 @@ class FakeGemini:
                 "Method doesn't allow unregistered callers (callers without established identity). Please "
                 "use API Key or other form of API consumer identity to call this API.",
             )
-        if key != self.api_key:
+        if key != self.api_key and key not in self._further_keys:
             raise errors.bad_key("API key not valid. Please pass a valid API key.")
 
     @staticmethod

@@ -62,7 +62,7 @@ def test_the_bounds_are_the_domains(
 
 
 def test_there_are_bounds() -> None:
-    assert len([*_cases()]) == 20
+    assert len([*_cases()]) == 21
 
 
 def _least_and_most(schema: Mapping[str, Any]) -> Iterator[Any]:

@@ -1,0 +1,222 @@
+"""The door for photos: they come in at the rate that is allowed, and if they can be done in time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from photochanger.application.ports.admission import IngestGate
+from photochanger.application.ports.clock import Clock
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    Overloaded,
+    PhotoChangerError,
+    RateLimited,
+    SlotBusy,
+)
+from photochanger.domain.media import MediaId
+from photochanger.domain.rate import Rate
+from photochanger.domain.settings import Settings
+from photochanger.domain.slot import Slot
+from photochanger.domain.waiting import (
+    Capacity,
+    Forecast,
+    Line,
+    Traffic,
+    UseOfPlaces,
+    forecast,
+    has_free_places,
+    promise_sec,
+    use_of_places,
+)
+
+TRAFFIC_FRESH_SEC = 0.25
+"""How old what is known of the traffic may be where somebody is refused by it."""
+
+PACES_FRESH_SEC = 1.0
+"""How old what is known of the slots' pace may be."""
+
+PATIENCE_SEC = 2.5
+"""How long a photo waits for its turn at the gate, as long as for a connection to the database."""
+
+_UNKNOWN_SEC = 5.0
+"""When to come again where nothing tells how long it takes."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A permission to send one photo; `arrived_at` and `deadline` are on the monotonic clock, in seconds.
+
+    `capacity` is what all slots may do at once. A test is not held back by the rate.
+    """
+
+    slot: Slot
+    settings: Settings
+    capacity: Capacity
+    arrived_at: float
+    is_test: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """When the answer is due."""
+        return self.arrived_at + self.settings.sync_response_timeout_sec(self.slot.configuration)
+
+    @property
+    def limit_bytes(self) -> int:
+        """How large the photo may be."""
+        return self.settings.upload_limit_bytes(self.slot.configuration)
+
+    @property
+    def rate(self) -> Rate | None:
+        """The rate that the photo counts for."""
+        return None if self.is_test else self.settings.ingest.rate
+
+
+class Doorkeeper:
+    """Refuses what cannot be served in time, at once, and as cheaply as it can.
+
+    What the gate has said is remembered: until when the rate lets nobody in, and for a moment what is going
+    on. So of a flood of photos nearly all are refused without a statement, before anything of their bodies is
+    read. The memory refuses, and never lets in: that is the gate's alone.
+
+    Photos of one process go through the gate one after the other, so that each is judged by those before it.
+    At the row of the rate they would have to wait for each other anyway, with a connection each.
+    """
+
+    def __init__(self, *, gate: IngestGate, clock: Clock) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._traffic = _Recent(gate.traffic, clock)
+        self._paces = _Recent(gate.paces, clock)
+        self._use = UseOfPlaces()
+        self._turn = asyncio.Lock()
+        self._closed: tuple[Rate, float] | None = None
+        self._promised: dict[tuple[Line, str], float] = {}
+
+    async def look(self, admission: Admission) -> None:
+        """Raise what `let_in` would, as far as that is known without trying; nothing is counted.
+
+        Only where no place was free when somebody last looked is it worth a look, for all that come at once.
+        """
+        self._check_rate(admission.rate)
+        traffic = self._traffic.value
+        if traffic is None or _is_open(admission, traffic):
+            return
+        with suppress(DatabaseUnavailable):
+            await self._judge(admission, await self._traffic.get(TRAFFIC_FRESH_SEC))
+
+    async def let_in(self, media_id: MediaId, admission: Admission, *, ttl: timedelta) -> None:
+        """Let the photo in, and record that its file is about to be written; it has `ttl` for that.
+
+        Raises `RateLimited`, `SlotBusy` (the slot cannot do it in time) or `Overloaded` (its provider or the
+        workers cannot, or too many are waiting); they say when to come again. Then the photo does not count.
+        """
+        rate = admission.rate
+        self._check_rate(rate)
+        async with self._next_in_turn():
+            passage = await self._gate.enter(media_id, slot_id=admission.slot.slot_id, ttl=ttl, rate=rate)
+            if rate is not None:
+                self._closed = rate, self._clock.monotonic() + passage.wait_sec
+        if not passage.has_entered:
+            raise RateLimited(retry_after_sec=passage.wait_sec)
+        self._traffic.put(passage.traffic.with_another(admission.slot.slot_id))
+        try:
+            await self._judge(admission, passage.traffic)
+        except PhotoChangerError:
+            self._closed = None
+            await self._gate.leave(media_id, rate=rate)
+            raise
+
+    def _check_rate(self, rate: Rate | None) -> None:
+        if rate is None or self._closed is None:
+            return
+        of_rate, until = self._closed
+        if rate == of_rate and (wait_sec := until - self._clock.monotonic()) > 0:
+            raise RateLimited(retry_after_sec=wait_sec)
+
+    @asynccontextmanager
+    async def _next_in_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE_SEC):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _judge(self, admission: Admission, traffic: Traffic) -> None:
+        """Raise where a photo after these cannot be done in time, or too many are waiting."""
+        self._use.see(self._clock.monotonic(), use_of_places(traffic, admission.capacity))
+        if _is_open(admission, traffic):
+            return
+        paces = await self._paces.get(PACES_FRESH_SEC)
+        use = self._use.share
+        found = forecast(admission.slot.slot_id, traffic, admission.capacity, paces, use=use)
+        late_sec = found.late_by_sec(admission.deadline - self._clock.monotonic())
+        if late_sec is not None:
+            refusal = SlotBusy if found.line is Line.SLOT else Overloaded
+            raise refusal(retry_after_sec=self._promise(admission, found, late_sec))
+        if traffic.waiting >= admission.settings.limits.max_waiting:
+            raise Overloaded(retry_after_sec=self._promise(admission, found, found.gap_sec))
+
+    def _promise(self, admission: Admission, found: Forecast, wait_sec: float) -> float:
+        """Return when to come again, in seconds, which nobody else was told."""
+        if found.line is None:
+            return _UNKNOWN_SEC
+        whose = {
+            Line.SLOT: admission.slot.slot_id,
+            Line.PROVIDER: admission.slot.configuration.call.provider,
+            Line.WORKERS: "",
+        }[found.line]
+        now = self._clock.monotonic()
+        last_sec = self._promised.get((found.line, whose), now) - now
+        promised_sec = promise_sec(wait_sec, last_sec=last_sec, gap_sec=found.gap_sec)
+        self._promised[found.line, whose] = now + promised_sec
+        return promised_sec
+
+
+def _is_open(admission: Admission, traffic: Traffic) -> bool:
+    """Say whether a photo after these need not wait for anybody."""
+    if traffic.waiting >= admission.settings.limits.max_waiting:
+        return False
+    return has_free_places(admission.slot.slot_id, traffic, admission.capacity)
+
+
+class _Recent(Generic[_T]):
+    """What was last read, and how old that is. Whoever wants it newer at the same time shares one reading."""
+
+    def __init__(self, read: Callable[[], Awaitable[_T]], clock: Clock) -> None:
+        self._read = read
+        self._clock = clock
+        self._read_at = 0.0
+        self._reading: asyncio.Future[_T] | None = None
+        self.value: _T | None = None
+
+    def put(self, value: _T) -> None:
+        """Take what was just read otherwise."""
+        self.value, self._read_at = value, self._clock.monotonic()
+
+    async def get(self, max_age_sec: float) -> _T:
+        """Return it, at most so old; read it where it is older."""
+        if self.value is not None and self._clock.monotonic() - self._read_at < max_age_sec:
+            return self.value
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read_anew())
+            self._reading.add_done_callback(self._done)
+        return await asyncio.shield(self._reading)
+
+    async def _read_anew(self) -> _T:
+        value = await self._read()
+        self.put(value)
+        return value
+
+    def _done(self, reading: asyncio.Future[_T]) -> None:
+        self._reading = None
+        if not reading.cancelled():
+            reading.exception()  # those who asked may all have gone

@@ -1,0 +1,193 @@
+"""PostgreSQL servers that are stopped, killed, frozen and replaced; each in a folder of its own."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psutil
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from photochanger.adapters.embedded_postgres.programs import Programs
+from photochanger.adapters.postgres import migrate
+from tests.system.installation import free_port
+
+HOST: Final = "127.0.0.1"
+ADMINISTRATOR: Final = "postgres"
+OWNER: Final = "photos"
+"""As PhotoChanger should be: nobody special, for whom no connections are reserved."""
+
+_SETTINGS: Final = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "60",
+    "shared_buffers": "32MB",
+}
+
+Mode = Literal["smart", "fast", "immediate"]
+
+
+class PostgresServer:
+    """A server that listens on a port of the loopback interface; the programs are the embedded one's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "data"
+        self._programs = Programs.of(self._folder)
+        self.port = free_port()
+
+    def dsn(self, database: str = "postgres", *, user: str = OWNER) -> str:
+        """Return the connection string of one of its databases."""
+        return make_conninfo("", host=HOST, port=self.port, user=user, dbname=database)
+
+    def create(self) -> None:
+        """Make it, and start it."""
+        self._own_folder()
+        settings = [f"--set={name}={value}" for name, value in _SETTINGS.items()]
+        who = ["--auth=trust", f"--username={ADMINISTRATOR}"]
+        self._run("initdb", *who, "--encoding=UTF8", "--locale=C", *settings)
+        self.start()
+        self.ask(f"CREATE ROLE {OWNER} LOGIN")
+
+    def create_standby_of(self, primary: "PostgresServer") -> None:
+        """Make it a copy that follows `primary`, and start it."""
+        self._own_folder()
+        source = make_conninfo("", host=HOST, port=primary.port, user=ADMINISTRATOR)
+        self._run(
+            "pg_basebackup", f"--pgdata={self._folder}", f"--dbname={source}", "-R", "--checkpoint=fast"
+        )
+        self.start()
+
+    def _own_folder(self) -> None:
+        self._folder.mkdir(parents=True, mode=0o700)
+        self._programs.give(self._folder)
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self._run("pg_ctl", "start", "--wait", "--silent", "--log=startup.log", f"--options=-p {self.port}")
+
+    def stop(self, mode: Mode = "fast") -> None:
+        """Stop it, and return when it has ended; one that has ended already stays so."""
+        if self.is_running:
+            self._run("pg_ctl", "stop", "--wait", "--silent", f"--mode={mode}")
+
+    def promote(self) -> None:
+        """Make the standby a primary, and return when it is one."""
+        self._run("pg_ctl", "promote", "--wait", "--silent")
+
+    def freeze(self) -> None:
+        """Stop its processes where they are: it goes on listening, and answers nothing."""
+        for process in self._processes():
+            process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        for process in reversed(self._processes()):
+            process.send_signal(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its main process is there."""
+        return self._main() is not None
+
+    def _processes(self) -> list[psutil.Process]:
+        main = self._main()
+        return [] if main is None else [main, *main.children(recursive=True)]
+
+    def _main(self) -> psutil.Process | None:
+        with suppress(OSError, ValueError, psutil.NoSuchProcess):
+            return psutil.Process(int((self._folder / "postmaster.pid").read_text().splitlines()[0]))
+        return None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        self._programs.run(program, *arguments, cluster=self._folder)
+
+    def ask(self, statement: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement as an administrator, and return its rows."""
+        dsn = self.dsn(database, user=ADMINISTRATOR)
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def create_database(self, name: str) -> str:
+        """Make a database with PhotoChanger's schema, and return its URL."""
+        self.ask(f"CREATE DATABASE {name} OWNER {OWNER}")
+        migrate(self.dsn(name))
+        return f"postgresql://{OWNER}@{HOST}:{self.port}/{name}"
+
+    def end_connections(self, which: str) -> int:
+        """End the clients' connections that the condition on `pg_stat_activity` selects; return how many."""
+        ended = self.ask(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            f" WHERE usename = '{OWNER}' AND {which}"
+        )
+        return len(ended)
+
+
+@contextmanager
+def servers(count: int = 1) -> Iterator[Sequence[PostgresServer]]:
+    """Give servers that are yet to be created; none of them, frozen or not, is left behind.
+
+    Not in pytest's folder: that is closed to other users again and again, and the servers are another user's.
+    """
+    with tempfile.TemporaryDirectory(prefix="pc-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        made = [PostgresServer(Path(folder) / str(number)) for number in range(count)]
+        try:
+            yield made
+        finally:
+            for server in made:
+                if server.is_running:
+                    server.thaw()
+                    server.stop("immediate")
+
+
+@asynccontextmanager
+async def stopped(server: PostgresServer, _: str) -> AsyncIterator[None]:
+    """Have no server during the context."""
+    await asyncio.to_thread(server.stop)
+    yield
+    await asyncio.to_thread(server.start)
+
+
+@asynccontextmanager
+async def frozen(server: PostgresServer, _: str) -> AsyncIterator[None]:
+    """Have a server that answers nothing during the context."""
+    server.freeze()
+    yield
+    server.thaw()
+
+
+@asynccontextmanager
+async def locked(server: PostgresServer, database: str) -> AsyncIterator[None]:
+    """Have the jobs locked during the context, as by an administrator who leaves a transaction open."""
+    async with await psycopg.AsyncConnection.connect(server.dsn(database)) as connection:
+        await connection.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
+        yield
+        await connection.rollback()
+
+
+@asynccontextmanager
+async def full(server: PostgresServer, database: str) -> AsyncIterator[None]:
+    """Have others take every connection during the context, and ours ended."""
+    async with AsyncExitStack() as others:
+        ours = f"datname = '{database}'"
+        await _crowd(server, others)
+        while await asyncio.to_thread(server.end_connections, ours):
+            await _crowd(server, others)
+        yield
+
+
+async def _crowd(server: PostgresServer, others: AsyncExitStack) -> None:
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(server.dsn())
+        except psycopg.OperationalError:
+            return
+        await others.enter_async_context(connection)
+
+
+TROUBLES: Final = {"stopped": stopped, "frozen": frozen, "locked": locked, "full": full}
