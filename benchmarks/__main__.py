@@ -121,6 +121,10 @@ def _end_after(minutes: int) -> None:
     def give_up(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"it has not ended within {minutes} minutes")
 
+    def end(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)  # by default nothing that was started would be ended
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(minutes * 60)
 

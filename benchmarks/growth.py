@@ -160,18 +160,18 @@ async def _add_up(dsn: str) -> None:
 async def _compare(databases: Mapping[str, str], rounds: Rounds, count: int) -> None:
     async with AsyncExitStack() as stack:
         pools = {name: await stack.enter_async_context(create_pool(dsn)) for name, dsn in databases.items()}
+        repositories = {name: PostgresJobRepository(pool, SignalHub()) for name, pool in pools.items()}
         warm = Rounds()
         for number in range(-1, count):
             say(f"round {number + 1} of {count}")
             into = rounds if number >= 0 else warm
             for name in list(pools)[:: 1 if number % 2 == 0 else -1]:
-                into.add(name, **await _jobs(pools[name]))
+                into.add(name, **await _jobs(repositories[name], PostgresMediaRegistry(pools[name])))
                 if name != EMPTY:
                     into.add(name, **await _reads(pools[name]))
 
 
-async def _jobs(pool: Pool) -> Mapping[str, float]:
-    jobs, media = PostgresJobRepository(pool, SignalHub()), PostgresMediaRegistry(pool)
+async def _jobs(jobs: PostgresJobRepository, media: PostgresMediaRegistry) -> Mapping[str, float]:
     took: dict[str, list[float]] = {step: [] for step in _STEPS}
     for _ in range(JOBS_A_ROUND):
         for step, milliseconds in zip(_STEPS, await _one_job(jobs, media), strict=True):

@@ -14,6 +14,7 @@ import asyncio
 import resource
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,13 +96,13 @@ def run(options: argparse.Namespace) -> Report:
         cases, deadline_sec, arriving_sec = [Case(held=50, uploads=True)], 10, 2.0
     resource.setrlimit(resource.RLIMIT_NOFILE, _limit_of_files())
     keep_to_load_core()
-    rounds = Rounds()
+    rounds, others = Rounds(), Counter[str]()
     with installation() as data_dir, EmbeddedPostgres(data_dir), _servers(data_dir, deadline_sec) as servers:
         for number in range(options.rounds):
             for case in cases:
                 for server in servers[:: 1 if number % 2 == 0 else -1]:
                     say(f"round {number + 1} of {options.rounds}: {server.name}, {case.label}")
-                    figures = asyncio.run(_one(server, case, data_dir, deadline_sec, arriving_sec))
+                    figures = asyncio.run(_one(server, case, data_dir, deadline_sec, arriving_sec, others))
                     rounds.add(server.name, **{f"{case.key}_{key}": value for key, value in figures.items()})
     return Report(
         name="held",
@@ -122,6 +123,7 @@ def run(options: argparse.Namespace) -> Report:
         ],
         plotted=[f"{case.key}_{key}" for case in cases for key in ("p99", "most", "each")],
         rounds=rounds,
+        notes=[f"Answers that were not 504, {which} × {count}" for which, count in sorted(others.items())],
         goals=[goal for case in cases for goal in _goals(rounds, case)],
     )
 
@@ -176,7 +178,7 @@ def _repeated(request: bytes) -> bytes:
 
 
 async def _one(
-    server: Server, case: Case, folder: Path, deadline_sec: int, arriving_sec: float
+    server: Server, case: Case, folder: Path, deadline_sec: int, arriving_sec: float, others: Counter[str]
 ) -> Mapping[str, float]:
     await load(server.port, server.upload, connections=4, requests=16)
     idle = resident_mib(server.pid)
@@ -186,6 +188,7 @@ async def _one(
     each = (resident_mib(server.pid) - idle) * 1024 / case.held
     answers = await holding
     late = [lateness for _, lateness in answers]
+    others.update(f"{server.name}, {case.label}: {status}" for status, _ in answers if status != 504)
     figures = {
         "p50": percentile(late, 0.5),
         "p99": percentile(late, 0.99),

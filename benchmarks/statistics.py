@@ -162,11 +162,12 @@ async def _jobs(*, with_them: str, without: str) -> Mapping[str, Sequence[float]
             "with": await stack.enter_async_context(create_pool(with_them)),
             "without": await stack.enter_async_context(create_pool(without)),
         }
+        repositories = {name: PostgresJobRepository(pool, SignalHub()) for name, pool in pools.items()}
         for _ in range(ROUNDS + 1):
             for name, pool in pools.items():
                 began = time.perf_counter()
                 for _ in range(JOBS_A_ROUND):
-                    await _one_job(PostgresJobRepository(pool, SignalHub()), PostgresMediaRegistry(pool))
+                    await _one_job(repositories[name], PostgresMediaRegistry(pool))
                 took[name].append((time.perf_counter() - began) * 1000 / JOBS_A_ROUND)
     return {name: values[1:] for name, values in took.items()}
 
