@@ -49,6 +49,13 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def nginx_is_there() -> None:
+    """Fail in continuous integration, and skip elsewhere, where nginx is missing."""
+    if nginx.program() is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("nginx is missing")
+
+
+@pytest.fixture(scope="session")
 def new_database(postgres_server: str) -> Iterator["DatabaseFactory"]:
     """Return a factory of migrated databases; those on a server of somebody else's are dropped at the end."""
     factory = DatabaseFactory(postgres_server)

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from photochanger.testing.photos import plain_jpeg
-from tests.resilience.nginx import program
 from tests.resilience.rolling import BOOTHS, RollingRestart
 from tests.system.installation import Installation
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system]
 
 
-@pytest.mark.skipif(program() is None, reason="nginx is not installed")
+@pytest.mark.usefixtures("nginx_is_there")
 async def test_no_photo_fails_while_the_processes_are_restarted_one_by_one(
     installation: Installation, tmp_path: Path
 ) -> None:

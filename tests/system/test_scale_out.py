@@ -22,7 +22,7 @@ from tests.system.administration import ADMIN_PASSWORD
 from tests.system.installation import PASSWORD, Installation, as_url, eventually, free_port, states
 from tests.twins import photo_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.system]
+pytestmark = [pytest.mark.anyio, pytest.mark.system, pytest.mark.usefixtures("nginx_is_there")]
 
 SLOTS = [SlotId(f"slot-00{number}") for number in (1, 2, 3)]
 BOOTHS = 12

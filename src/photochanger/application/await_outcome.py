@@ -40,9 +40,10 @@ class AwaitOutcome:
         self._jobs = jobs
         self._expire = _Gathered(jobs.expire)
 
-    async def __call__(self, job_id: JobId, *, deadline: float) -> JobReading:
+    async def __call__(self, job_id: JobId, *, deadline: float, is_own: bool = False) -> JobReading:
         """Return the final job; `deadline` is on the monotonic clock, in seconds.
 
+        A time-out is not told before `deadline` where it is the job's own (`is_own`), or is about to come.
         Raises `JobNotFound`, or `DeadlineExceeded` where the job is not final at the deadline: the database
         does not answer, or the job is an older one with a later deadline of its own.
         """
@@ -51,19 +52,21 @@ class AwaitOutcome:
             while (left := deadline - self._clock.monotonic()) > 0:
                 reading = await self._look(job_id, left + SETTLING_SEC / 4) if look else None
                 if reading is not None and reading.job.is_finalized:
-                    return await self._not_early(reading, deadline)
+                    return await self._not_early(reading, deadline, is_own=is_own)
                 # Near the deadline only a signal is worth a look: the next thing is to settle. And a look may
                 # have taken its time.
                 poll = self._left(deadline) > 1.5 * POLL_SEC
                 look = await finalized.wait(POLL_SEC if poll else self._left(deadline)) or poll
         return await self._settle(job_id, until=deadline + SETTLING_SEC)
 
-    async def _not_early(self, reading: JobReading, deadline: float) -> JobReading:
-        """Return the reading, one of a time-out that has just come not before the deadline.
+    async def _not_early(self, reading: JobReading, deadline: float, *, is_own: bool) -> JobReading:
+        """Return the reading, one of a time-out not before the deadline.
 
-        The database began to count a little before us, so others may have ended the job a moment ago.
+        The database began to count before us, by as long as its answer took; so others may have ended the
+        job already. Whoever waits for an older job is told at once.
         """
-        if reading.job.state is JobState.FAILED_TIMEOUT and self._left(deadline) < SETTLING_SEC:
+        is_soon = is_own or self._left(deadline) < SETTLING_SEC
+        if reading.job.state is JobState.FAILED_TIMEOUT and is_soon:
             await asyncio.sleep(self._left(deadline) + _TIMER_EARLY_SEC)
         return reading
 

@@ -41,6 +41,10 @@ _MOVE: Final = _BEGIN + b"SELECT FROM job WHERE job_id = %(job_id)s FOR UPDATE;"
 """The job's row is locked first: nobody waits for a row while all others wait for him."""
 
 
+_PREPARED: Final[WeakSet[AsyncConnection[DictRow]]] = WeakSet()
+"""The connections that know the statement, whichever repository has used them."""
+
+
 class ClaimLock:
     """Runs the statements that give places to jobs, each of them alone.
 
@@ -55,15 +59,14 @@ class ClaimLock:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._prepared: WeakSet[AsyncConnection[DictRow]] = WeakSet()
 
     async def claim(self, parameters: Mapping[str, object]) -> Sequence[DictRow]:
         """Run `CLAIM`."""
         with translate_errors():
             async with borrowed(self._pool) as connection:
-                if connection not in self._prepared:
+                if connection not in _PREPARED:
                     await connection.execute(_PREPARE_CLAIM, prepare=False)
-                    self._prepared.add(connection)
+                    _PREPARED.add(connection)
                 rows = await _alone(connection, _CLAIM, parameters)
                 if rows[0]["job_id"] is not None:
                     await connection.execute(_UNTIL_DURABLE)

@@ -12,7 +12,7 @@ from photochanger.application.await_outcome import AwaitOutcome, error_of
 from photochanger.application.ports import JobReading, ResultReading, Submitted
 from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
-from photochanger.domain.job import JobId, JobState
+from photochanger.domain.job import JobState
 from photochanger.domain.media import MediaKind
 from photochanger.entrypoints.documents.links import ResultLinks, result_path
 from photochanger.entrypoints.documents.timestamps import rfc3339
@@ -86,7 +86,7 @@ class BoothAnswer:
         self, submitted: Submitted, deadline: float, again: SubmitAgain | None
     ) -> tuple[JobReading, Submitted]:
         while True:
-            reading = await self._final(submitted.reading.job.job_id, deadline)
+            reading = await self._final(submitted, deadline)
             is_over = asyncio.get_running_loop().time() >= deadline
             if again is None or is_over or not _ran_out_for_another(reading, submitted):
                 return reading, submitted
@@ -95,9 +95,10 @@ class BoothAnswer:
                 return reading, submitted
             submitted = anew
 
-    async def _final(self, job_id: JobId, deadline: float) -> JobReading:
+    async def _final(self, submitted: Submitted, deadline: float) -> JobReading:
+        job_id = submitted.reading.job.job_id
         try:
-            return await self._await_outcome(job_id, deadline=deadline)
+            return await self._await_outcome(job_id, deadline=deadline, is_own=not submitted.replayed)
         except DeadlineExceeded as error:
             raise JobFailed(error, job_id, failure_reason=None) from error
 
