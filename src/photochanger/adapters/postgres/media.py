@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Literal
 
 from photochanger.adapters.postgres.errors import translate_errors
 from photochanger.adapters.postgres.media_statements import after, before, condemn, condemned
-from photochanger.adapters.postgres.pool import Pool, borrowed, fetch_all, fetch_one
+from photochanger.adapters.postgres.pool import ANSWER_SEC, Pool, borrowed, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import DESCRIBED, MEDIA_COLUMNS, described, listed
 from photochanger.application.ports.storage import MediaReading, MediaRegistry
 from photochanger.domain.errors import InternalError
@@ -205,6 +205,7 @@ class PostgresMediaRegistry(MediaRegistry):
         }
         with translate_errors():
             async with borrowed(self._pool) as connection:
+                connection.answer_sec = ANSWER_SEC  # a booth waits
                 try:
                     await connection.execute(_INTEND, parameters)
                 except UniqueViolation:
