@@ -97,12 +97,19 @@ class Doorkeeper:
         self._closed: tuple[Rate, float] | None = None
         self._promised: dict[tuple[Line, str], float] = {}
 
+    def check_rate(self, rate: Rate | None) -> None:
+        """Raise `RateLimited` where it is known that nobody is let in by this rate now; None: no rate."""
+        if rate is None or self._closed is None:
+            return
+        of_rate, until = self._closed
+        if rate == of_rate and (wait_sec := until - self._clock.monotonic()) > 0:
+            raise RateLimited(retry_after_sec=wait_sec)
+
     async def look(self, admission: Admission) -> None:
-        """Raise what `let_in` would, as far as that is known without trying; nothing is counted.
+        """Raise what `let_in` would for want of places, as far as it is known; nothing is counted.
 
         Only where no place was free when somebody last looked is it worth a look, for all that come at once.
         """
-        self._check_rate(admission.rate)
         traffic = self._traffic.value
         if traffic is None or _is_open(admission, traffic):
             return
@@ -116,7 +123,7 @@ class Doorkeeper:
         workers cannot, or too many are waiting); they say when to come again. Then the photo does not count.
         """
         rate = admission.rate
-        self._check_rate(rate)
+        self.check_rate(rate)
         async with self._next_in_turn():
             passage = await self._gate.enter(media_id, slot_id=admission.slot.slot_id, ttl=ttl, rate=rate)
             if rate is not None:
@@ -130,13 +137,6 @@ class Doorkeeper:
             self._closed = None
             await self._gate.leave(media_id, rate=rate)
             raise
-
-    def _check_rate(self, rate: Rate | None) -> None:
-        if rate is None or self._closed is None:
-            return
-        of_rate, until = self._closed
-        if rate == of_rate and (wait_sec := until - self._clock.monotonic()) > 0:
-            raise RateLimited(retry_after_sec=wait_sec)
 
     @asynccontextmanager
     async def _next_in_turn(self) -> AsyncIterator[None]:

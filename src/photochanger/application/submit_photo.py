@@ -97,9 +97,11 @@ class SubmitPhoto:
     async def admit(self, slot_id: str, *, arrived_at: float) -> Admission:
         """Return the terms for a photo whose request arrived at `arrived_at` (monotonic seconds).
 
-        Raises `SlotNotFound`, `SlotDisabled`, or what `Doorkeeper.look` does.
+        Raises what `Doorkeeper.check_rate` does, `SlotNotFound`, `SlotDisabled`, or what `Doorkeeper.look`
+        does.
         """
         current = await self._configuration.get()
+        self._doorkeeper.check_rate(current.settings.ingest.rate)
         slot = current.slot(slot_id)
         if not slot.configuration.is_active:
             raise SlotDisabled
