@@ -53,11 +53,16 @@ async def test_everything_goes_wrong_and_nothing_is_lost(folder: Path, store: st
     assert report.violations == [], as_markdown(report)
     assert all(any(name.startswith(f"fault: {kind}") for name in report.counts) for kind in plan.faults)
     assert report.counts["photo: ok"] > 0
-    assert all(verdict.checked for verdict in report.verdicts if verdict.invariant != FLAT), report.verdicts
+    unseen = {verdict.invariant for verdict in report.verdicts if not verdict.checked}
+    assert unseen <= MAY_BE_UNSEEN
 
 
-FLAT = "memory and descriptors stay flat"
-"""That takes longer to tell."""
+MAY_BE_UNSEEN = {
+    "memory and descriptors stay flat",
+    "no 504 comes early",
+    "no temporary file outlives its time by a minute",
+}
+"""What takes longer to tell, and what a run without time-outs, or with quick sweeps, has none of."""
 
 
 async def test_processes_that_are_forked_are_killed_as_well(folder: Path) -> None:

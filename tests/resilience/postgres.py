@@ -170,24 +170,33 @@ async def locked(server: PostgresServer, database: str) -> AsyncIterator[None]:
         await connection.rollback()
 
 
+_QUIET_ROUNDS: Final = 10
+_ROUND_SEC: Final = 0.05
+
+
 @asynccontextmanager
 async def full(server: PostgresServer, database: str) -> AsyncIterator[None]:
     """Have others take every connection during the context, and ours ended."""
     async with AsyncExitStack() as others:
-        ours = f"datname = '{database}'"
-        await _crowd(server, others)
-        while await asyncio.to_thread(server.end_connections, ours):
-            await _crowd(server, others)
+        ours, quiet_rounds = f"datname = '{database}'", 0
+        while quiet_rounds < _QUIET_ROUNDS:
+            taken = await _crowd(server, others)
+            ended = await asyncio.to_thread(server.end_connections, ours)
+            quiet_rounds = 0 if taken or ended else quiet_rounds + 1
+            await asyncio.sleep(_ROUND_SEC)  # who was ended frees the place a moment later
         yield
 
 
-async def _crowd(server: PostgresServer, others: AsyncExitStack) -> None:
+async def _crowd(server: PostgresServer, others: AsyncExitStack) -> int:
+    """Take every connection that there is; return how many."""
+    taken = 0
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(server.dsn())
         except psycopg.OperationalError:
-            return
+            return taken
         await others.enter_async_context(connection)
+        taken += 1
 
 
 TROUBLES: Final = {"stopped": stopped, "frozen": frozen, "locked": locked, "full": full}

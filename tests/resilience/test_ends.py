@@ -36,6 +36,17 @@ async def are_under_way(installation: Installation, count: int = 1) -> None:
     await eventually(they_are, within_sec=60)
 
 
+async def has_noticed(process: Process, number: signal.Signals) -> None:
+    """Wait until a signal is not pending any more: a second one would be merged with it (signal(7))."""
+    status = Path(f"/proc/{process.pid}/status")
+
+    async def it_has() -> bool:
+        fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+        return not int(fields["ShdPnd"], 16) & 1 << (number - 1)
+
+    await eventually(it_has)
+
+
 async def test_a_server_that_drains_is_not_ready_and_takes_photos_all_the_same(
     installation: Installation,
 ) -> None:
@@ -123,6 +134,7 @@ async def test_a_worker_that_is_asked_twice_hands_its_jobs_back_to_be_taken_at_o
     sending = asyncio.create_task(photo_to(server, SLOT))
     await are_under_way(installation)
     worker.send_signal(signal.SIGTERM)
+    await has_noticed(worker, signal.SIGTERM)
     worker.send_signal(number)
 
     assert await wait_for(worker) == 130

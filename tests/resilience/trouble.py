@@ -3,13 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
 from photochanger.domain.job import Job, JobState
-from photochanger.domain.slot import SLOT_IDS
+from photochanger.domain.slot import SLOT_IDS, SlotId
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.testing.photos import plain_jpeg
 from tests.system.administration import port_of
@@ -47,8 +47,8 @@ class Endured:
     ended_at: float = 0.0
     back_at: float = 0.0
     """When the first photo was delivered after the trouble had ended."""
-    states: set[JobState] = field(default_factory=set)
-    """Of all jobs, in the end."""
+    states: Mapping[SlotId, set[JobState]] = field(default_factory=dict)
+    """Of the jobs of both slots, in the end."""
 
     @property
     def back_sec(self) -> float:
@@ -101,7 +101,10 @@ class Endurance:
         self._seen.ended_at = time.monotonic()
         self._seen.held = await holding
         self._seen.back_at = await self._first_delivery()
-        self._seen.states = states(await self._all_final())
+        jobs = await self._all_final()
+        self._seen.states = {
+            slot_id: states([job for job in jobs if job.slot_id == slot_id]) for slot_id in (HANGING, QUICK)
+        }
         return self._seen
 
     async def _all_final(self) -> list[Job]:

@@ -118,8 +118,8 @@ async def test_a_request_held_here_is_served_by_a_worker_there_and_woken_by_sign
 async def test_a_hundred_requests_held_to_their_deadline_each_get_a_504(
     installation: Installation, photo: Path
 ) -> None:
-    await installation.set_up({"outcome": "hang"}, timeout_sec=10)
-    server = installation.serve(workers=4)
+    await installation.set_up({"outcome": "hang"}, timeout_sec=10, max_concurrency=100)
+    server = installation.serve(workers=100)
 
     answers = await asyncio.gather(*(installation.send(server, photo) for _ in range(100)))
 

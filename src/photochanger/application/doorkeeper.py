@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import Generic, TypeVar
 
 from photochanger.application.ports.admission import IngestGate
@@ -94,6 +95,7 @@ class Doorkeeper:
         self._paces = _Recent(gate.paces, clock)
         self._use = UseOfPlaces()
         self._turn = asyncio.Lock()
+        self._failed_at = -inf
         self._closed: tuple[Rate, float] | None = None
         self._promised: dict[tuple[Line, str], float] = {}
 
@@ -108,13 +110,13 @@ class Doorkeeper:
     async def look(self, admission: Admission) -> None:
         """Raise what `let_in` would for want of places, as far as it is known; nothing is counted.
 
+        Raises `DatabaseUnavailable` where it cannot be looked, for then nobody could be let in either.
         Only where no place was free when somebody last looked is it worth a look, for all that come at once.
         """
         traffic = self._traffic.value
         if traffic is None or _is_open(admission, traffic):
             return
-        with suppress(DatabaseUnavailable):
-            await self._judge(admission, await self._traffic.get(TRAFFIC_FRESH_SEC))
+        await self._judge(admission, await self._traffic.get(TRAFFIC_FRESH_SEC))
 
     async def let_in(self, media_id: MediaId, admission: Admission, *, ttl: timedelta) -> None:
         """Let the photo in, and record that its file is about to be written; it has `ttl` for that.
@@ -140,15 +142,25 @@ class Doorkeeper:
 
     @asynccontextmanager
     async def _next_in_turn(self) -> AsyncIterator[None]:
+        """Wait for the turn; who meanwhile sees another fail for want of the database fails with it."""
+        came_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_SEC):
                 await self._turn.acquire()
         except TimeoutError:
             raise DatabaseUnavailable from None
         try:
+            self._share_failure(since=came_at)
             yield
+        except DatabaseUnavailable:
+            self._failed_at = self._clock.monotonic()
+            raise
         finally:
             self._turn.release()
+
+    def _share_failure(self, *, since: float) -> None:
+        if self._failed_at >= since:
+            raise DatabaseUnavailable
 
     async def _judge(self, admission: Admission, traffic: Traffic) -> None:
         """Raise where a photo after these cannot be done in time, or too many are waiting."""

@@ -16,6 +16,7 @@ import structlog
 
 from photochanger.adapters.telemetry.event_loop import watch_event_loop
 from photochanger.adapters.telemetry.metrics import Level
+from photochanger.application.ports.signals import Topic
 from photochanger.domain.errors import PhotoChangerError
 from photochanger.domain.retention import MAX_SYNC_RESPONSE_SEC
 from photochanger.domain.settings import CleanupSettings
@@ -164,15 +165,16 @@ async def _clean_up_regularly(container: Container) -> None:
     swept_at = time.monotonic()
     container.metrics().watch(Level.SWEEPER_LAG, lambda: time.monotonic() - swept_at)
     cleanup = CleanupSettings()
-    while True:
-        with suppress(PhotoChangerError):
-            cleanup = (await configuration.get()).settings.cleanup
-        if cleanup.enabled:
-            await _repeatable(partial(_sweep, container, cleanup), "swept")
-        with suppress(PhotoChangerError):
-            ago = (await sweep.last()).swept_ago if cleanup.enabled else timedelta(0)
-            swept_at = swept_at if ago is None else time.monotonic() - ago.total_seconds()
-        await asyncio.sleep(cleanup.interval_sec)
+    with container.signals().subscribe(Topic.CONFIGURATION_CHANGED) as changed:
+        while True:
+            with suppress(PhotoChangerError):
+                cleanup = (await configuration.get()).settings.cleanup
+            if cleanup.enabled:
+                await _repeatable(partial(_sweep, container, cleanup), "swept")
+            with suppress(PhotoChangerError):
+                ago = (await sweep.last()).swept_ago if cleanup.enabled else timedelta(0)
+                swept_at = swept_at if ago is None else time.monotonic() - ago.total_seconds()
+            await changed.wait(cleanup.interval_sec)
 
 
 async def _sweep(container: Container, cleanup: CleanupSettings) -> int:
