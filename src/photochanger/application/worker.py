@@ -88,7 +88,9 @@ class Worker:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         if len(claimed) == room:
-            await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            # Jobs may have ended while these were claimed; then there is room already.
+            if len(self._running) == self._concurrency:
+                await asyncio.wait({*self._running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         elif not (claimed and claimed.others_wait):  # or else there may be more for the next claim
             news = freed if claimed.others_wait else new
             signal = asyncio.create_task(news.wait(self._poll_sec))

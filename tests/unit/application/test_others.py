@@ -1,6 +1,7 @@
 """The password check, the configuration cache, results, the sweep and the worker."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from photochanger.domain.errors import (
     ResultExpired,
     ResultNotFound,
 )
-from photochanger.domain.job import JobState
+from photochanger.domain.job import JobId, JobState
 from photochanger.domain.media import MediaKind
 from photochanger.domain.settings import Settings
 from photochanger.domain.slot import Slot
@@ -285,6 +286,36 @@ class TestWorker:
                 await self.outcome(house, job_id)
 
         assert (most, order) == (3, submitted)
+
+    async def test_room_that_is_made_while_it_claims_is_used_at_once(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One job ends, and the other while the next one is being claimed: then there is room for two."""
+        claim, begun = house.jobs.claim, asyncio.Queue[JobReading]()
+        ends: dict[JobId, asyncio.Event] = defaultdict(asyncio.Event)
+
+        async def run(reading: JobReading) -> None:
+            begun.put_nowait(reading)
+            await ends[reading.job.job_id].wait()
+
+        async def claim_while_the_other_ends(
+            *, limit: int, lease: timedelta, limits: ConcurrencyLimits
+        ) -> Claimed:
+            monkeypatch.setattr(house.jobs, "claim", claim)
+            ends[ids[1]].set()
+            while worker.running:
+                await asyncio.sleep(0)
+            return await claim(limit=limit, lease=lease, limits=limits)
+
+        ids = [(await house.submit()).reading.job.job_id for _ in range(4)]
+        async with working(house, run, concurrency=2) as worker:
+            assert [(await begun.get()).job.job_id for _ in range(2)] == ids[:2]
+            monkeypatch.setattr(house.jobs, "claim", claim_while_the_other_ends)
+            ends[ids[0]].set()
+            async with asyncio.timeout(5):
+                assert [(await begun.get()).job.job_id for _ in range(2)] == ids[2:]
+            for job_id in ids[2:]:
+                ends[job_id].set()
 
     async def test_a_job_that_crashes_does_not_end_it(self, house: House) -> None:
         crashes = 1
