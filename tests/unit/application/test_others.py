@@ -303,8 +303,7 @@ class TestWorker:
         ) -> Claimed:
             monkeypatch.setattr(house.jobs, "claim", claim)
             ends[ids[1]].set()
-            while worker.running:
-                await asyncio.sleep(0)
+            await asyncio.wait(worker._running)
             return await claim(limit=limit, lease=lease, limits=limits)
 
         ids = [(await house.submit()).reading.job.job_id for _ in range(4)]
