@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("photochanger.testing")
 from photochanger.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError  # noqa: E402
 from photochanger.adapters.object_store.bucket import Bucket  # noqa: E402
 from photochanger.adapters.postgres import migrate  # noqa: E402
-from tests.resilience import nginx  # noqa: E402
+from tests import nginx  # noqa: E402
 from tests.s3_gate import S3Gate  # noqa: E402
 from tests.s3_server import S3Server, s3_server_running  # noqa: E402
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from photochanger.adapters.object_store.bucket import Bucket
+from tests.listening import listening
 
 _CHUNK = 64 * 1024
 
@@ -95,7 +97,6 @@ class S3Gate:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._connections: set[asyncio.Task[None]] = set()
         self.rule: Callable[[Asked], Fault | None] = lambda _: None
         self.asked: list[Asked] = []
         self.hanging = asyncio.Event()
@@ -108,20 +109,10 @@ class S3Gate:
     @asynccontextmanager
     async def open(self) -> AsyncIterator["S3Gate"]:
         """Listen on the loopback interface while the context lasts."""
-        server = await asyncio.start_server(self._begin, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        at = socket.create_server(("127.0.0.1", self.port))
+        self.port = at.getsockname()[1]
+        async with listening(self._serve, at):
             yield self
-        finally:
-            server.close()
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -17,6 +18,9 @@ from tests.resilience.workers import working
 from tests.system.installation import SLOT, Installation, eventually
 
 FIRST_CLAIM: Final = 1
+
+_IN_FLIGHT: Final = timedelta(seconds=1)
+"""Much less than a lease, and much more than a statement takes."""
 
 
 @dataclass(kw_only=True)
@@ -39,7 +43,11 @@ class Leases:
 
     async def set_up(self, *, delay_ms: int) -> None:
         """Set a slot up whose provider takes `delay_ms`, and start the server."""
-        await self._installation.set_up({"effect": "none", "delay_ms": delay_ms}, timeout_sec=60)
+        await self._installation.set_up(
+            {"effect": "none", "delay_ms": delay_ms},
+            timeout_sec=60,
+            max_concurrency=1_000,  # no job waits for a place
+        )
         self._server = await asyncio.to_thread(self._installation.serve, "--no-worker")
 
     async def takeovers(self, rounds: int) -> list[float]:
@@ -90,6 +98,7 @@ class Leases:
         sending = [asyncio.create_task(photo_to(self._server, SLOT)) for _ in range(jobs)]
         await eventually(lambda: self._some_are_done(first), within_sec=60)
         first.send_signal(signal.SIGSTOP)
+        stopped_at = datetime.now(UTC)
         # Others wait yet, or arrive: whoever does them has no lease but his own.
         held = [job for job in await self._new_jobs(known) if job.state is JobState.PROCESSING]
         second = self._installation.worker(workers=jobs) if another else None
@@ -99,7 +108,8 @@ class Leases:
         assert {(await each).status for each in sending} == {200}
         for worker in filter(None, (first, second)):
             await asyncio.to_thread(worker.stop)
-        return await self._judged(known, held, _finalisations(first) - tried_before, another=another)
+        tried = _finalisations(first) - tried_before
+        return await self._judged(known, held, tried, stopped_at=stopped_at, another=another)
 
     async def _some_are_done(self, worker: Process) -> bool:
         return any(line["event"] == "job ended" for line in _lines(worker))
@@ -120,9 +130,16 @@ class Leases:
 
             await eventually(none_is, within_sec=60)
 
-    async def _judged(self, known: set[Any], held: list[Job], tried: int, *, another: bool) -> Stopped:
+    async def _judged(
+        self, known: set[Any], held: list[Job], tried: int, *, stopped_at: datetime, another: bool
+    ) -> Stopped:
         after = {job.job_id: job for job in await self._new_jobs(known)}
-        ended = [after[job.job_id] for job in held]
+        # What the worker had sent before it was stopped is written a moment later, under its lease.
+        ended = [
+            job
+            for job in (after[each.job_id] for each in held)
+            if job.finalized_at and job.finalized_at > stopped_at + _IN_FLIGHT
+        ]
 
         async def nothing_left() -> bool:
             return not await self._installation.leftovers()
@@ -130,7 +147,7 @@ class Leases:
         await eventually(nothing_left, within_sec=90)
         again = sum(job.fence - FIRST_CLAIM for job in ended)
         return Stopped(
-            jobs=len(held),
+            jobs=len(ended),
             writes_tried=tried if another else max(0, tried - again),
             writes_accepted=sum(job.fence == FIRST_CLAIM for job in ended),
             calls_again=again,

@@ -14,7 +14,7 @@ from aiohttp import ClientError
 from photochanger.domain.errors import PhotoChangerError
 from photochanger.entrypoints.cli.booth import Delivery, Refusal, send_photo
 from photochanger.entrypoints.cli.processes import ServeProcess
-from tests.resilience.nginx import nginx_before
+from tests.nginx import nginx_before
 from tests.system.installation import PASSWORD, SLOT, Installation, free_port
 
 DRAIN_SEC: Final = 5

@@ -1,11 +1,13 @@
 """A proxy before PostgreSQL that cuts a connection at a statement: before it arrives, or its answer."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Final
 
+from tests.listening import listening
 from tests.resilience.postgres import HOST
 
 _CHUNK: Final = 64 * 1024
@@ -26,7 +28,6 @@ class StatementProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._connections: set[asyncio.Task[None]] = set()
         self._text: bytes | None = None
         self._cut = Cut.BEFORE
         self.has_cut = asyncio.Event()
@@ -40,20 +41,10 @@ class StatementProxy:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["StatementProxy"]:
         """Listen on the loopback interface while the context lasts."""
-        server = await asyncio.start_server(self._begin, HOST, 0, limit=_CHUNK)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        at = socket.create_server((HOST, 0))
+        self.port = at.getsockname()[1]
+        async with listening(self._serve, at, limit=_CHUNK):
             yield self
-        finally:
-            server.close()
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, self._target_port, limit=_CHUNK)

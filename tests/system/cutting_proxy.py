@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
+from tests.listening import listening
+
 _CHUNK = 16 * 1024
 
 
@@ -31,7 +33,6 @@ class CuttingProxy:
     def __init__(self, target_port: int, cuts: Callable[[int], Cut | None]) -> None:
         self._target_port = target_port
         self._cuts = cuts
-        self._connections: set[asyncio.Task[None]] = set()
         self.accepted = 0
         self.made = 0
         self.port = 0
@@ -39,28 +40,16 @@ class CuttingProxy:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["CuttingProxy"]:
         """Listen on the loopback interface while the context lasts."""
-        listening = socket.create_server(("127.0.0.1", 0))
+        at = socket.create_server(("127.0.0.1", 0))
         # Small, so that a cut in a request meets a sender who is still at it.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
-        server = await asyncio.start_server(self._begin, sock=listening, limit=_CHUNK)
-        self.port = listening.getsockname()[1]
-        try:
+        at.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
+        self.port = at.getsockname()[1]
+        async with listening(self._serve, at, limit=_CHUNK):
             yield self
-        finally:
-            server.close()
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.accepted = self.accepted, self.accepted + 1
-        task = asyncio.create_task(self._serve(reader, writer, self._cuts(number)))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut | None
-    ) -> None:
+        cut = self._cuts(number)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_CHUNK)
         limits = {way: cut.after_bytes if cut and cut.way is way else None for way in Way}
         try:

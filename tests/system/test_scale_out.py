@@ -17,7 +17,7 @@ import pytest
 from photochanger.adapters.object_store.bucket import Bucket
 from photochanger.domain.job import JobState
 from photochanger.domain.slot import SlotId
-from tests.resilience.nginx import nginx_before
+from tests.nginx import nginx_before
 from tests.system.administration import ADMIN_PASSWORD
 from tests.system.installation import PASSWORD, Installation, as_url, eventually, free_port, states
 from tests.twins import photo_of

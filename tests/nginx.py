@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "nginx" / "photochanger.conf"
+CONFIGURATION: Final = Path(__file__).parents[1] / "deploy" / "nginx" / "photochanger.conf"
 
 _AROUND_IT: Final = """
 daemon off;
