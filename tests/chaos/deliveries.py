@@ -92,7 +92,7 @@ def _cause_of_repetition(run: Run, before: Event, after: Event, further: list[fl
         "the provider's fault": before.facts["answer"] != "ok",
         "a process's end": run.is_gone(holder, after.at),
         "a process's halt": run.during("stop", before.at, after.at, target=holder),
-        "the database's end": run.during("postgres", before.at, after.at, after_sec=1.0),
+        "the database's end": run.during("postgres", before.at, after.at),
         "a process's starvation": run.starved_sec(holder, before.at, after.at) > STARVED_SEC,
     }
     created = [created_at for created_at in further if created_at <= after.at]

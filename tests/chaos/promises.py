@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.chaos.history import Kind
 from tests.chaos.observed import JobFact
-from tests.chaos.reading import Request, Run, Verdict, covered, in_order
+from tests.chaos.reading import Request, Run, Span, Verdict, covered, in_order
 
 FINAL_WITHIN_SEC: Final = 5.0
 """How long after its deadline a job may be unfinished while somebody is there to end it."""
@@ -153,13 +153,21 @@ def _allowance_sec(run: Run, request: Request) -> float:
 
 
 def _was_halted(run: Run, request: Request) -> bool:
-    """Say whether the server was halted meanwhile, and answered what was overdue soon after it went on."""
+    """Say whether the server was halted meanwhile, and answered what was overdue soon after it went on.
+
+    What came while it was halted it reads when it goes on, and cannot know for how long that has waited.
+    """
+    halts = [span for span, facts in run.spans("stop") if facts.get("target") == request.facts["server"]]
     return any(
         span.overlaps(request.invoked.at, request.head_at)
-        and request.head_at <= max(request.due, span.end) + RESUMED_SEC
-        for span, facts in run.spans("stop")
-        if facts.get("target") == request.facts["server"]
+        and request.head_at <= max(_due_of_a_halted(request, span), span.end) + RESUMED_SEC
+        for span in halts
     )
+
+
+def _due_of_a_halted(request: Request, halt: Span) -> float:
+    unread_sec = halt.end - request.invoked.at if halt.start <= request.invoked.at else 0.0
+    return request.due + max(0.0, unread_sec)
 
 
 def no_time_out_is_early(run: Run) -> Verdict:

@@ -151,6 +151,7 @@ KILLED = fault(50, 10.7, 10.7, "kill", target="worker-0.1", phase="ready")
 STARVED = told(14.0, "worker-0.1", "starved", since=10.6, for_sec=3.0)
 HALTED = fault(50, 10.7, 14.0, "stop", target="worker-0.1")
 DOWN = fault(50, 29.0, 36.0, "postgres", mode="fast")
+BEFORE = fault(50, 8.0, 10.0, "postgres", mode="fast")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,15 @@ DOWN = fault(50, 29.0, 36.0, "postgres", mode="fast")
         (ANSWERED, of(*SENT, *photo(2, 12.0, 52.0, Kind.UNKNOWN, reason="no answer"), call(10.5), *AUDITED)),
         (ANSWERED, of(*SENT, *photo(2, 12.0, None), call(10.5), *AUDITED)),
         (IN_TIME, of(*photo(1, 10.0, 31.0, **{**GIVEN, "took_sec": 20.3}), call(10.5), *AUDITED)),
+        (
+            IN_TIME,
+            of(
+                *photo(1, 10.0, 33.0, **{**GIVEN, "took_sec": 22.9}),
+                call(10.5),
+                *AUDITED,
+                *fault(3, 9.0, 10.5, "stop", target="serve-0.1"),
+            ),
+        ),
         (
             EARLY,
             of(
@@ -235,6 +245,7 @@ DOWN = fault(50, 29.0, 36.0, "postgres", mode="fast")
         ),
         (CALLS, of(*SENT, call(10.5), call(10.9, 8, "worker-1.1"), *AUDITED)),
         (CALLS, of(*SENT, call(10.5, by="worker-1.1"), *KILLED, call(10.9, 8), *AUDITED)),
+        (CALLS, of(*SENT, *BEFORE, call(10.5), call(14.9, 8, "worker-1.1"), *AUDITED)),
         (CALLS, of(*SENT, *(call(10.5 + at, answer="overloaded") for at in (0, 0.1, 0.2)), *AUDITED)),
         (CALLS, of(call(10.5), jobs=[])),
         (ONE_JOB, of(*SENT, call(10.5), call(13.5, 8), *AUDITED, jobs=[JOB, OTHER])),
@@ -372,6 +383,12 @@ UNHEARD = photo(1, 10.0, 11.1, Kind.UNKNOWN, reason="hung up")
             call(10.5),
             *AUDITED,
             *fault(3, 20.0, 32.5, "stop", target="serve-0.1"),
+        ),
+        of(
+            *photo(1, 10.0, 33.0, **{**GIVEN, "took_sec": 22.9}),
+            call(10.5),
+            *AUDITED,
+            *fault(3, 9.0, 13.5, "stop", target="serve-0.1"),
         ),
         of(*UNHEARD, call(10.5), jobs=[CANCELLED], cancel_entries=["job-1"]),
         of(

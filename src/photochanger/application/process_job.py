@@ -118,8 +118,13 @@ class ProcessJob:
         return None
 
     async def _until_lost(self, job: Job, progress: Progress) -> None:
+        """Renew the lease from time to time, and at once where somebody may have ended the job.
+
+        A signal is no proof of that: every one is given when the connection they come by is there again.
+        """
         with self._signals.subscribe(Topic.JOB_FINALIZED, job.job_id) as finalized:
-            while not await finalized.wait(RENEW_EVERY_SEC):
+            while True:
+                await finalized.wait(RENEW_EVERY_SEC)
                 # While the database does not answer, nobody else can take the job either.
                 with suppress(DatabaseUnavailable):
                     if not await self._jobs.renew(

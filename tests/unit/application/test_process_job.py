@@ -20,7 +20,7 @@ from photochanger.domain.errors import (
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaKind
 from photochanger.domain.slot import RetryPolicy
-from tests.unit.application.house import PHOTO, House, ObedientProvider, hang
+from tests.unit.application.house import PHOTO, House, ObedientProvider, hang, paint
 
 pytestmark = pytest.mark.anyio
 
@@ -208,10 +208,8 @@ async def test_the_work_stops_when_somebody_else_ends_the_job(house: House) -> N
         await house.open_result(job_id)
 
 
-async def test_the_lease_is_renewed_while_the_work_goes_on(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RENEW_EVERY_SEC", 0.01)
+def first_renewal(house: House, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return what is set when a lease has been renewed."""
     renew, renewed = house.jobs.renew, asyncio.Event()
 
     async def watched(job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
@@ -220,6 +218,37 @@ async def test_the_lease_is_renewed_while_the_work_goes_on(
         return held
 
     monkeypatch.setattr(house.jobs, "renew", watched)
+    return renewed
+
+
+async def test_a_signal_for_nothing_costs_neither_the_job_nor_a_second_call(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed, go_on = first_renewal(house, monkeypatch), asyncio.Event()
+
+    async def paint_later(request: TransformRequest, into: BinaryIO) -> None:
+        await go_on.wait()
+        await paint(request, into)
+
+    house.provider.behaviour = paint_later
+    submitted = await house.submit()
+    working = asyncio.create_task(house.process_job(await house.claim()))
+    await house.provider.called.wait()
+
+    house.storage.signals.announce_everything()
+    await asyncio.wait_for(renewed.wait(), 2)
+    go_on.set()
+    await asyncio.wait_for(working, 2)
+
+    assert (await house.state_of(submitted)).job.state is JobState.COMPLETED
+    assert len(house.provider.requests) == 1
+
+
+async def test_the_lease_is_renewed_while_the_work_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_SEC", 0.01)
+    renewed = first_renewal(house, monkeypatch)
     house.provider.behaviour = hang
     submitted = await house.submit()
     claimed = await house.claim()
