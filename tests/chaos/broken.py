@@ -14,7 +14,7 @@ from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.adapters.postgres.jobs import PostgresJobRepository
 from photochanger.application.await_outcome import AwaitOutcome
 from photochanger.application.login import LogIn
-from photochanger.application.ports.storage import Claimed, JobReading
+from photochanger.application.ports.jobs import Claimed, JobReading
 from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.entrypoints.cli import main as photochanger
 

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
-from photochanger.application.ports.storage import MediaStore, MediaWriter
+from photochanger.application.ports.media import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import StoredFile
 

@@ -1,6 +1,6 @@
 """What administrators do to jobs and their results."""
 
-from photochanger.application.ports.storage import EndedResults, JobReading, JobRepository
+from photochanger.application.ports.jobs import EndedResults, JobReading, JobRepository
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.errors import JobFinalized, JobNotFound, SlotNotFound
 from photochanger.domain.job import parse_job_id

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.jobs import JobReading, JobRepository
 from photochanger.application.ports.signals import Signals, Topic
-from photochanger.application.ports.storage import JobReading, JobRepository
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,

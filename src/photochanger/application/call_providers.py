@@ -9,8 +9,8 @@ from typing import BinaryIO, Final, TypeAlias
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import FinishedImage, ImageEditor
-from photochanger.application.ports.providers import ImageProvider, TransformRequest
-from photochanger.application.ports.storage import MediaStore, ProviderUsage
+from photochanger.application.ports.media import MediaStore
+from photochanger.application.ports.providers import ImageProvider, ProviderUsage, TransformRequest
 from photochanger.application.provider_inputs import PrepareInputs, ProviderInputs
 from photochanger.application.provider_places import TakePlace
 from photochanger.domain.breaker import CircuitBreakers, Hindrance, Target, Trial

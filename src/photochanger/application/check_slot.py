@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from photochanger.application.ports.storage import TemplateRepository
+from photochanger.application.ports.configuration import TemplateRepository
 from photochanger.domain.errors import Problem, ValidationFailed
 from photochanger.domain.operation import ProviderCatalogue
 from photochanger.domain.settings import Settings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from photochanger.application.media_ownership import CheckMediaOwner
-from photochanger.application.ports.storage import MediaRegistry, MediaStore
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code, Discrepancy
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, parse_media_key
 

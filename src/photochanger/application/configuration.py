@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.configuration import SettingsRepository, SlotRepository
 from photochanger.application.ports.signals import Signals, Topic
-from photochanger.application.ports.storage import SettingsRepository, SlotRepository
 from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.errors import DatabaseUnavailable, SlotNotFound
 from photochanger.domain.settings import Settings

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import BinaryIO
 
-from photochanger.application.ports.storage import MediaStore
+from photochanger.application.ports.media import MediaStore
 
 
 class Content:

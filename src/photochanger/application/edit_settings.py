@@ -6,7 +6,7 @@ from typing import Any
 
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
-from photochanger.application.ports.storage import SettingsRepository
+from photochanger.application.ports.configuration import SettingsRepository
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry, Change, changes_between
 from photochanger.domain.errors import VersionConflict
 from photochanger.domain.settings import IngestSettings, Settings, validate_settings

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from photochanger.application.check_slot import CheckSlot
 from photochanger.application.ports.auth import PasswordHasher
-from photochanger.application.ports.storage import JobRepository, SettingsRepository, SlotRepository
+from photochanger.application.ports.configuration import SettingsRepository, SlotRepository
+from photochanger.application.ports.jobs import JobRepository
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry, Change, changes_between
 from photochanger.domain.errors import SlotNotFound, TemplateNotFound, VersionConflict
 from photochanger.domain.settings import password_problems

@@ -11,7 +11,7 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
-from photochanger.application.ports.storage import Installation, MediaStore
+from photochanger.application.ports.media import Installation, MediaStore
 from photochanger.domain.errors import StorageUnavailable
 
 MARK_KEY: Final = f"installation/00/{32 * '0'}"

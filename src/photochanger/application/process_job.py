@@ -10,14 +10,9 @@ from photochanger.application.call_providers import CallProviders, Progress
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import FinishedImage, ImageEditor
+from photochanger.application.ports.jobs import JobReading, JobRepository, Verdict
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.application.ports.signals import Signals, Topic
-from photochanger.application.ports.storage import (
-    JobReading,
-    JobRepository,
-    MediaRegistry,
-    MediaStore,
-    Verdict,
-)
 from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.application.submit_photo import ABANDONED_AFTER
 from photochanger.domain.errors import (

@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from photochanger.application.ports.configuration import TemplateRepository
 from photochanger.application.ports.images import ImageEditor, PreparedImage
+from photochanger.application.ports.media import MediaStore
 from photochanger.application.ports.providers import TemplateImage
-from photochanger.application.ports.storage import MediaStore, TemplateRepository
 from photochanger.application.provider_links import ProviderLinks
 from photochanger.domain.errors import ProviderError, ProviderMisconfigured
 from photochanger.domain.image import ImageRequirements

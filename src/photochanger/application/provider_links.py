@@ -8,7 +8,7 @@ from datetime import timedelta
 from photochanger.application.content import Content
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.images import PreparedImage
-from photochanger.application.ports.storage import MediaReading, MediaRegistry, MediaStore
+from photochanger.application.ports.media import MediaReading, MediaRegistry, MediaStore
 from photochanger.application.store_image import store_image
 from photochanger.domain.errors import MediaExpired, MediaNotFound, ProviderMisconfigured, Unavailable
 from photochanger.domain.image import ImageType

@@ -4,8 +4,8 @@ import asyncio
 
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.jobs import JobRepository, Place
 from photochanger.application.ports.signals import Signals, Topic
-from photochanger.application.ports.storage import JobRepository, Place
 from photochanger.domain.errors import DatabaseUnavailable
 from photochanger.domain.job import Job
 

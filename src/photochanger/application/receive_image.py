@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from photochanger.application.ports.storage import MediaStore
+from photochanger.application.ports.media import MediaStore
 from photochanger.domain.errors import InvalidRequest, PayloadTooLarge
 
 

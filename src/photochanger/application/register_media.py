@@ -8,7 +8,8 @@ from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.identifiers import new_media_id
 from photochanger.application.ports.administration import AuditLog
 from photochanger.application.ports.images import ImageEditor
-from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
+from photochanger.application.ports.jobs import JobRepository
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.application.provider_links import link_path
 from photochanger.application.receive_image import ReceivedImage, receiving
 from photochanger.application.store_image import announced, store_image

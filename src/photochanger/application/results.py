@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from photochanger.application.content import Content
-from photochanger.application.ports.storage import JobReading, JobRepository, MediaStore, ResultReading
+from photochanger.application.ports.jobs import JobReading, JobRepository, ResultReading
+from photochanger.application.ports.media import MediaStore
 from photochanger.domain.errors import JobNotFound, ResultExpired, ResultNotFound
 from photochanger.domain.job import JobId, ResultSource, parse_job_id
 from photochanger.domain.media import MediaKind, StoredImage, media_key

@@ -8,7 +8,7 @@ from typing import Final
 from photochanger.application.configuration import CurrentConfiguration
 from photochanger.application.ports.administration import JobFilter, JobHistory, Statistics
 from photochanger.application.ports.clock import Clock
-from photochanger.application.ports.storage import ProviderUsage
+from photochanger.application.ports.providers import ProviderUsage
 from photochanger.domain.job import Job, JobSource, JobState
 from photochanger.domain.quota import ProviderUsed, Quota
 from photochanger.domain.slot import SLOT_IDS, SlotId

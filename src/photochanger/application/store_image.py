@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, BinaryIO, Final
 
-from photochanger.application.ports.storage import MediaRegistry, MediaStore
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.domain.errors import StorageUnavailable, Unavailable
 from photochanger.domain.image import ImageInfo
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key

@@ -10,14 +10,8 @@ from photochanger.application.doorkeeper import Admission, Doorkeeper
 from photochanger.application.identifiers import new_job_id, new_media_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import ImageEditor
-from photochanger.application.ports.storage import (
-    JobRepository,
-    JobSubmission,
-    MediaRegistry,
-    MediaStore,
-    MediaWriter,
-    Submitted,
-)
+from photochanger.application.ports.jobs import JobRepository, JobSubmission, Submitted
+from photochanger.application.ports.media import MediaRegistry, MediaStore, MediaWriter
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,

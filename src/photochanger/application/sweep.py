@@ -12,7 +12,8 @@ from photochanger.application.compare_media import CompareMedia, media_of
 from photochanger.application.identifiers import new_sweeper_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
-from photochanger.application.ports.storage import JobRepository, MediaRegistry, MediaStore
+from photochanger.application.ports.jobs import JobRepository
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code
 from photochanger.domain.errors import DatabaseUnavailable, StorageUnavailable
 from photochanger.domain.media import MediaKind

@@ -10,13 +10,9 @@ from photochanger.application.check_slot import bound_templates
 from photochanger.application.content import Content
 from photochanger.application.edit_slot import configuration_changes
 from photochanger.application.identifiers import new_media_id
+from photochanger.application.ports.configuration import SlotRepository, TemplateRepository
 from photochanger.application.ports.images import ImageEditor
-from photochanger.application.ports.storage import (
-    MediaRegistry,
-    MediaStore,
-    SlotRepository,
-    TemplateRepository,
-)
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.application.receive_image import ReceivedImage, receiving
 from photochanger.application.store_image import announced, store_image, stored_at_once
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry

@@ -6,7 +6,7 @@ from typing import Final
 
 from photochanger.application.compare_media import PAGE, Compared, CompareMedia
 from photochanger.application.ports.housekeeping import Housekeeping
-from photochanger.application.ports.storage import MediaRegistry, MediaStore
+from photochanger.application.ports.media import MediaRegistry, MediaStore
 from photochanger.domain.consistency import Code, Discrepancy
 from photochanger.domain.media import MediaObject, MediaState
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from photochanger.application.configuration import CurrentConfiguration
+from photochanger.application.ports.jobs import Claimed, JobReading, JobRepository
 from photochanger.application.ports.signals import Signals, Subscription, Topic
-from photochanger.application.ports.storage import Claimed, JobReading, JobRepository
 from photochanger.application.process_job import LEASE
 from photochanger.application.provider_places import FREES_PLACES
 from photochanger.domain.errors import Unavailable

@@ -17,20 +17,22 @@ from photochanger.application.ports.administration import (
     Statistics,
 )
 from photochanger.application.ports.admission import IngestGate
-from photochanger.application.ports.housekeeping import Housekeeping
-from photochanger.application.ports.signals import Signals, Subscription
-from photochanger.application.ports.storage import (
-    JobReading,
-    JobRepository,
-    JobSubmission,
-    MediaRegistry,
-    ProviderUsage,
-    ResultReading,
+from photochanger.application.ports.configuration import (
     SettingsRepository,
     SlotRepository,
     TemplateRepository,
+)
+from photochanger.application.ports.housekeeping import Housekeeping
+from photochanger.application.ports.jobs import (
+    JobReading,
+    JobRepository,
+    JobSubmission,
+    ResultReading,
     Verdict,
 )
+from photochanger.application.ports.media import MediaRegistry
+from photochanger.application.ports.providers import ProviderUsage
+from photochanger.application.ports.signals import Signals, Subscription
 from photochanger.domain.audit import COMMAND_LINE, Actor, AuditAction, AuditEntry
 from photochanger.domain.image import ImageInfo, ImageType
 from photochanger.domain.job import JobEvent, JobId, JobResult, JobSource, JobState, ResultSource

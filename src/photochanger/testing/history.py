@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from photochanger.application.ports.administration import JobCursor, JobFilter
-from photochanger.application.ports.storage import JobReading
+from photochanger.application.ports.jobs import JobReading
 from photochanger.domain.job import FINAL_STATES, Job, JobId, JobSource, JobState
 from photochanger.domain.slot import SLOT_IDS, SlotId
 from photochanger.testing.harness import (

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from photochanger.application.ports.storage import Installation
+from photochanger.application.ports.media import Installation
 from photochanger.testing.harness import AsyncContract
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from photochanger.application.ports.administration import AuditFilter
+from photochanger.application.ports.jobs import EndedResults, JobReading
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import EndedResults, JobReading
 from photochanger.domain.audit import Actor, AuditAction, AuditEntry
 from photochanger.domain.job import JobId, JobState
 from photochanger.domain.media import MediaId

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from photochanger.application.ports.administration import AuditFilter
-from photochanger.application.ports.storage import JobReading, JobSubmission, Verdict
+from photochanger.application.ports.jobs import JobReading, JobSubmission, Verdict
 from photochanger.domain.errors import InvalidTransition
 from photochanger.domain.job import MAX_CLAIMS, Job, JobEvent, JobId, JobResult, JobState
 from photochanger.domain.media import MediaKind, MediaState

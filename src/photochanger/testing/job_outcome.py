@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import pytest
 
+from photochanger.application.ports.jobs import Verdict
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import Verdict
 from photochanger.domain.errors import InternalError
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaState

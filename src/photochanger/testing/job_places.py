@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
+from photochanger.application.ports.jobs import JobReading, Place
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import JobReading, Place
 from photochanger.domain.concurrency import ConcurrencyLimits
 from photochanger.domain.job import MAX_CLAIMS, JobId
 from photochanger.domain.slot import ProviderCall, Slot, SlotId

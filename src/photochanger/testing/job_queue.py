@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
+from photochanger.application.ports.jobs import JobReading
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import JobReading
 from photochanger.domain.job import MAX_CLAIMS, JobId, JobState
 from photochanger.testing.harness import (
     HOUR,

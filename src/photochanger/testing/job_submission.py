@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from photochanger.application.ports.jobs import JobSubmission
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import JobSubmission
 from photochanger.domain.errors import IdempotencyKeyReused, InternalError
 from photochanger.domain.job import Job, JobId, JobState
 from photochanger.domain.media import MediaKind, MediaState

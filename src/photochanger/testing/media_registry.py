@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from photochanger.application.ports.storage import MediaReading
+from photochanger.application.ports.media import MediaReading
 from photochanger.domain.errors import InternalError
 from photochanger.domain.media import MediaId, MediaKind, MediaObject, MediaState, StoredImage
 from photochanger.testing.harness import (

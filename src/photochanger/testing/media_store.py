@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from photochanger.application.ports.storage import MediaStore
+from photochanger.application.ports.media import MediaStore
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import MediaId, MediaKind, StoredFile, media_key
 from photochanger.testing.harness import AsyncContract, new_id

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from photochanger.application.ports.storage import JobReading
+from photochanger.application.ports.jobs import JobReading
 from photochanger.domain.job import Job, JobSource, JobState
 from photochanger.domain.media import MediaKind
 from photochanger.domain.slot import SLOT_IDS, SlotId

@@ -5,8 +5,8 @@ from copy import deepcopy
 from dataclasses import replace
 
 from photochanger.adapters.memory.records import MemoryRecords
+from photochanger.application.ports.configuration import SettingsRepository, SlotRepository
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import SettingsRepository, SlotRepository
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import SlotNotFound, TemplateNotFound, VersionConflict
 from photochanger.domain.settings import Settings

@@ -2,7 +2,7 @@
 
 import secrets
 
-from photochanger.application.ports.storage import Installation
+from photochanger.application.ports.media import Installation
 
 
 class MemoryInstallation(Installation):

@@ -8,8 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from photochanger.adapters.memory.records import MemoryRecords, ProviderPlace
-from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import (
+from photochanger.application.ports.jobs import (
     Claimed,
     EndedResults,
     JobReading,
@@ -20,6 +19,7 @@ from photochanger.application.ports.storage import (
     Submitted,
     Verdict,
 )
+from photochanger.application.ports.signals import Topic
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits
 from photochanger.domain.errors import IdempotencyKeyReused, InvalidTransition

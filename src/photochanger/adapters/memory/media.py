@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from photochanger.adapters.memory.records import MediaRow, MemoryRecords
-from photochanger.application.ports.storage import MediaReading, MediaRegistry
+from photochanger.application.ports.media import MediaReading, MediaRegistry
 from photochanger.domain.media import (
     MediaEvent,
     MediaId,

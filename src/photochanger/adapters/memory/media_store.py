@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from photochanger.application.ports.storage import MediaStore, MediaWriter
+from photochanger.application.ports.media import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import StoredFile
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from photochanger.application.ports.clock import Clock
-from photochanger.application.ports.storage import JobReading
+from photochanger.application.ports.jobs import JobReading
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.account import Session, SessionId
 from photochanger.domain.audit import AuditEntry, AuditEvent

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from photochanger.adapters.memory.records import MemoryRecords
-from photochanger.application.ports.storage import TemplateRepository
+from photochanger.application.ports.configuration import TemplateRepository
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import TemplateInUse
 from photochanger.domain.media import MediaKind, StoredImage

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from photochanger.adapters.memory.records import MemoryRecords, Usage
-from photochanger.application.ports.storage import ProviderUsage
+from photochanger.application.ports.providers import ProviderUsage
 from photochanger.domain.quota import ProviderUsed, Quota, QuotaWindow
 
 

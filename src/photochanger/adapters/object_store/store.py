@@ -31,7 +31,7 @@ from photochanger.adapters.object_store.deletion import Deletion
 from photochanger.adapters.object_store.faults import NOT_SATISFIABLE, answered, code_of, translated
 from photochanger.adapters.object_store.local_files import append, body_of, reader_of
 from photochanger.adapters.object_store.uploads import PART, PART_BYTES, SINGLE_BYTES, Uploads
-from photochanger.application.ports.storage import MediaStore, MediaWriter
+from photochanger.application.ports.media import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import StoredFile
 

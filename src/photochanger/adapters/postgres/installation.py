@@ -5,7 +5,7 @@ from typing import Final
 from psycopg.rows import DictRow
 
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
-from photochanger.application.ports.storage import Installation
+from photochanger.application.ports.media import Installation
 from photochanger.domain.errors import InternalError
 
 _GET: Final = b"SELECT installation_id, media_marked_at FROM installation"

@@ -17,8 +17,7 @@ from photochanger.adapters.postgres.rows import (
     stored_images,
     to_json,
 )
-from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import (
+from photochanger.application.ports.jobs import (
     Claimed,
     EndedResults,
     JobReading,
@@ -29,6 +28,7 @@ from photochanger.application.ports.storage import (
     Submitted,
     Verdict,
 )
+from photochanger.application.ports.signals import Topic
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.concurrency import UNLIMITED, ConcurrencyLimits

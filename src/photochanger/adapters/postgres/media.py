@@ -12,7 +12,7 @@ from photochanger.adapters.postgres.errors import translate_errors
 from photochanger.adapters.postgres.media_statements import after, before, condemn, condemned
 from photochanger.adapters.postgres.pool import ANSWER_SEC, Pool, borrowed, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import DESCRIBED, MEDIA_COLUMNS, described, listed
-from photochanger.application.ports.storage import MediaReading, MediaRegistry
+from photochanger.application.ports.media import MediaReading, MediaRegistry
 from photochanger.domain.errors import InternalError
 from photochanger.domain.media import (
     MediaEvent,

@@ -8,7 +8,7 @@ import msgspec
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier
 
-from photochanger.application.ports.storage import JobReading, ResultReading
+from photochanger.application.ports.jobs import JobReading, ResultReading
 from photochanger.domain.job import Job
 from photochanger.domain.media import MediaObject, StoredImage
 from photochanger.domain.template import Template

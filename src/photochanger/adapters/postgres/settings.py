@@ -10,8 +10,8 @@ from photochanger.adapters.postgres.audit import audited, entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_one
 from photochanger.adapters.postgres.rows import to_json
 from photochanger.adapters.postgres.signals import notify
+from photochanger.application.ports.configuration import SettingsRepository
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import SettingsRepository
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import InternalError, VersionConflict

@@ -11,8 +11,8 @@ from photochanger.adapters.postgres.audit import audited, entry_parameters
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import listed, to_json
 from photochanger.adapters.postgres.signals import notify
+from photochanger.application.ports.configuration import SlotRepository
 from photochanger.application.ports.signals import Topic
-from photochanger.application.ports.storage import SlotRepository
 from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import SlotNotFound, TemplateNotFound, VersionConflict

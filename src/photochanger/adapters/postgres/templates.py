@@ -11,7 +11,7 @@ from photochanger.adapters.postgres.errors import Violations
 from photochanger.adapters.postgres.media_statements import ALL_ANNOUNCED, announced, condemn, store_images
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.adapters.postgres.rows import TEMPLATE_COLUMNS, listed, stored_images, to_json
-from photochanger.application.ports.storage import TemplateRepository
+from photochanger.application.ports.configuration import TemplateRepository
 from photochanger.domain.audit import AuditEntry
 from photochanger.domain.errors import InternalError, TemplateInUse
 from photochanger.domain.media import MediaKind, StoredImage

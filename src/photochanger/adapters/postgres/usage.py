@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
-from photochanger.application.ports.storage import ProviderUsage
+from photochanger.application.ports.providers import ProviderUsage
 from photochanger.domain.errors import InternalError
 from photochanger.domain.quota import ProviderUsed, Quota
 

@@ -22,35 +22,39 @@ from photochanger.application.ports.administration import (
 from photochanger.application.ports.admission import IngestGate, Passage
 from photochanger.application.ports.auth import PasswordHasher
 from photochanger.application.ports.clock import Clock
+from photochanger.application.ports.configuration import (
+    SettingsRepository,
+    SlotRepository,
+    TemplateRepository,
+)
 from photochanger.application.ports.housekeeping import Due, Forgotten, Housekeeping, LastSweep
 from photochanger.application.ports.images import FinishedImage, ImageEditor, PreparedImage
-from photochanger.application.ports.providers import (
-    ImageProvider,
-    ProviderFactory,
-    TemplateImage,
-    TransformRequest,
-)
-from photochanger.application.ports.signals import Signals, Subscription, Topic
-from photochanger.application.ports.storage import (
+from photochanger.application.ports.jobs import (
     Claimed,
     EndedResults,
-    Installation,
     JobReading,
     JobRepository,
     JobSubmission,
+    Place,
+    ResultReading,
+    Submitted,
+    Verdict,
+)
+from photochanger.application.ports.media import (
+    Installation,
     MediaReading,
     MediaRegistry,
     MediaStore,
     MediaWriter,
-    Place,
-    ProviderUsage,
-    ResultReading,
-    SettingsRepository,
-    SlotRepository,
-    Submitted,
-    TemplateRepository,
-    Verdict,
 )
+from photochanger.application.ports.providers import (
+    ImageProvider,
+    ProviderFactory,
+    ProviderUsage,
+    TemplateImage,
+    TransformRequest,
+)
+from photochanger.application.ports.signals import Signals, Subscription, Topic
 
 __all__ = [
     "AccessTokens",

@@ -1,4 +1,4 @@
-"""The port to image providers."""
+"""The ports to image providers: calling them, and counting the calls."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from photochanger.application.ports.images import PreparedImage
 from photochanger.domain.operation import ParameterValue, ProviderDescription
+from photochanger.domain.quota import ProviderUsed, Quota
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +68,23 @@ It is given the environment's variables. Raises `ValidationFailed` with every pr
 each under its variable's name and without its value. A key that is not given is no problem: the provider is
 then offered as not configured, and its calls raise `ProviderMisconfigured`.
 """
+
+
+class ProviderUsage(Protocol):
+    """How often each provider was called in the present minute and on the present day.
+
+    Both are windows of UTC (`photochanger.domain.quota.QuotaWindow`), by the store's clock.
+    """
+
+    @abstractmethod
+    async def take(self, provider: str, quota: Quota) -> float | None:
+        """Count one call in the present minute and on the present day, and return None.
+
+        Where the quota leaves no room in one of them, nothing is counted, and the seconds until there is
+        room again are returned: until the end of the minute, or of the day where that is what is full. No
+        number of concurrent callers, in however many processes, is let in beyond the quota.
+        """
+
+    @abstractmethod
+    async def used(self) -> Sequence[ProviderUsed]:
+        """Return what was counted for every provider with a call on the present day, in order of names."""
