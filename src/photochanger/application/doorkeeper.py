@@ -127,6 +127,7 @@ class Doorkeeper:
         rate = admission.rate
         self.check_rate(rate)
         async with self._next_in_turn():
+            await self._judge_again(admission)
             passage = await self._gate.enter(media_id, slot_id=admission.slot.slot_id, ttl=ttl, rate=rate)
             if rate is not None:
                 self._closed = rate, self._clock.monotonic() + passage.wait_sec
@@ -139,6 +140,12 @@ class Doorkeeper:
             self._closed = None
             await self._gate.leave(media_id, rate=rate)
             raise
+
+    async def _judge_again(self, admission: Admission) -> None:
+        """Raise what those who were before at the gate have brought about; it costs no statement."""
+        self.check_rate(admission.rate)
+        if (traffic := self._traffic.no_older_than(TRAFFIC_FRESH_SEC)) is not None:
+            await self._judge(admission, traffic)
 
     @asynccontextmanager
     async def _next_in_turn(self) -> AsyncIterator[None]:
@@ -214,10 +221,15 @@ class _Recent(Generic[_T]):
         """Take what was just read otherwise."""
         self.value, self._read_at = value, self._clock.monotonic()
 
+    def no_older_than(self, max_age_sec: float) -> _T | None:
+        """Return it as far as it is known; None where that is older."""
+        is_fresh = self._clock.monotonic() - self._read_at < max_age_sec
+        return self.value if is_fresh else None
+
     async def get(self, max_age_sec: float) -> _T:
         """Return it, at most so old; read it where it is older."""
-        if self.value is not None and self._clock.monotonic() - self._read_at < max_age_sec:
-            return self.value
+        if (value := self.no_older_than(max_age_sec)) is not None:
+            return value
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_anew())
             self._reading.add_done_callback(self._done)
