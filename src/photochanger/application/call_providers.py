@@ -308,8 +308,8 @@ class CallProviders:
 def _began_late(pursuit: _Pursuit, began: float) -> bool:
     """Say whether most of the job's time was over before a call began, in the queue or with other calls.
 
-    What such a call does not get done is no failure of the provider's. If it were, a queue that has become too
-    long would open the breaker, and so become longer still.
+    What such a call does not get done is no failure of the provider's. If it were, a queue that has become
+    too long would open the breaker, and so become longer still.
     """
     whole_sec = (pursuit.job.deadline - pursuit.job.created_at).total_seconds()
     return pursuit.deadline - began < whole_sec / 2

@@ -223,8 +223,8 @@ def _is_open(admission: Admission, traffic: Traffic) -> bool:
 class _Recent(Generic[_T]):
     """What was last read, and how old that is.
 
-    Where it is too old, who asks first waits until it has been read anew. For those who ask meanwhile it will do
-    for as long again; after that they share the reading.
+    Where it is too old, who asks first waits until it has been read anew. For those who ask meanwhile it will
+    do for as long again; after that they share the reading.
     """
 
     def __init__(self, read: Callable[[], Awaitable[_T]], clock: Clock) -> None:

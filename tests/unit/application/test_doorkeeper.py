@@ -292,7 +292,7 @@ def test_who_would_find_no_room_behind_those_at_the_gate_is_not_kept_waiting() -
         await asyncio.sleep(0.3)
         asked_at = door.house.clock.monotonic()
         assert await door.try_in() is not None
-        assert door.house.clock.monotonic() - asked_at < 0.2, "less than one statement takes"
+        assert door.house.clock.monotonic() - asked_at < 0.5, "as a reading takes, and not as those before"
         assert None in await asyncio.gather(*entering)
 
     run(scenario())
