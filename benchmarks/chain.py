@@ -40,7 +40,7 @@ from photochanger.application.worker import POLL_SEC, Worker
 from photochanger.domain.job import JobEvent, JobId, JobResult, JobState
 from photochanger.domain.media import MediaKind, StoredImage
 from photochanger.domain.slot import SLOT_IDS, Slot
-from photochanger.testing.harness import a_configuration, an_image, new_id
+from photochanger.testing.harness import a_configuration, an_image
 
 HOUR = timedelta(hours=1)
 """How long a job has, from the announcement of its photo, which is long before its submission here."""
@@ -123,25 +123,27 @@ class Chain:
     async def _produce(self, numbers: Iterator[bool]) -> None:
         for is_timed in numbers:
             payload, result = self._ready.pop()
-            submission = JobSubmission(
-                job_id=JobId(new_id()),
-                slot=Slot(
-                    slot_id=SLOT_IDS[len(self._ready) % len(SLOT_IDS)],
-                    configuration=self._configuration,
-                    version=1,
-                ),
-                payload=payload,
-                time_left=HOUR,
-                retention=HOUR,
-            )
-            self._results[submission.job_id] = result
             began = time.perf_counter()
-            await self._jobs.submit(submission)
-            reading = await self._outcome(submission.job_id, deadline=time.monotonic() + PATIENCE_SEC)
+            with self._outcome.expecting() as expected:
+                self._results[expected.job_id] = result
+                await self._jobs.submit(self._submission(expected.job_id, payload))
+                reading = await self._outcome(
+                    expected.job_id, deadline=time.monotonic() + PATIENCE_SEC, is_own=True, expected=expected
+                )
             took = time.perf_counter() - began
             self._failed += reading.job.state is not JobState.COMPLETED
             if is_timed:
                 self._latencies.append(took * 1000)
+
+    def _submission(self, job_id: JobId, payload: StoredImage) -> JobSubmission:
+        slot_id = SLOT_IDS[len(self._ready) % len(SLOT_IDS)]
+        return JobSubmission(
+            job_id=job_id,
+            slot=Slot(slot_id=slot_id, configuration=self._configuration, version=1),
+            payload=payload,
+            time_left=HOUR,
+            retention=HOUR,
+        )
 
     async def _complete(self, reading: JobReading) -> None:
         job_id = reading.job.job_id

@@ -37,8 +37,8 @@ def early_time_outs() -> None:
     """Give up on jobs half a second after they came."""
     wait = AwaitOutcome.__call__
 
-    async def impatient(self: Any, job_id: Any, *, deadline: float, is_own: bool = False) -> JobReading:
-        return await wait(self, job_id, deadline=deadline - 19.5, is_own=is_own)
+    async def impatient(self: Any, job_id: Any, *, deadline: float, **more: Any) -> JobReading:
+        return await wait(self, job_id, deadline=deadline - 19.5, **more)
 
     AwaitOutcome.__call__ = impatient  # type: ignore[method-assign]
 

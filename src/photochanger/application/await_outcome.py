@@ -1,11 +1,14 @@
 """Waiting for a job to be final, until the deadline and not a moment longer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
+from photochanger.application.identifiers import new_job_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.jobs import JobReading, JobRepository
-from photochanger.application.ports.signals import Signals, Topic
+from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     DeadlineExceeded,
@@ -26,6 +29,14 @@ SETTLING_SEC = 0.22
 """How long after the deadline a waiter lets the database settle who won, before it answers without it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A job that is about to be made, and whose end is listened for already."""
+
+    job_id: JobId
+    finalized: Subscription
+
+
 class AwaitOutcome:
     """Holds a request until its job is final.
 
@@ -40,15 +51,31 @@ class AwaitOutcome:
         self._jobs = jobs
         self._expire = _Gathered(jobs.expire)
 
-    async def __call__(self, job_id: JobId, *, deadline: float, is_own: bool = False) -> JobReading:
+    @contextmanager
+    def expecting(self) -> Iterator[Expected]:
+        """Give the id of a job to come; who awaits it in the context need not look for it first."""
+        job_id = new_job_id()
+        with self._signals.subscribe(Topic.JOB_FINALIZED, job_id) as finalized:
+            yield Expected(job_id, finalized)
+
+    async def __call__(
+        self, job_id: JobId, *, deadline: float, is_own: bool = False, expected: Expected | None = None
+    ) -> JobReading:
         """Return the final job; `deadline` is on the monotonic clock, in seconds.
 
         A time-out is not told before `deadline` where it is the job's own (`is_own`), or is about to come.
+        A job that was `expected` is known not to have been final when that began.
         Raises `JobNotFound`, or `DeadlineExceeded` where the job is not final at the deadline: the database
         does not answer, or the job is an older one with a later deadline of its own.
         """
-        with self._signals.subscribe(Topic.JOB_FINALIZED, job_id) as finalized:
-            look = True
+        is_new = expected is not None and expected.job_id == job_id
+        listening = (
+            nullcontext(expected.finalized)
+            if expected is not None and is_new
+            else self._signals.subscribe(Topic.JOB_FINALIZED, job_id)
+        )
+        with listening as finalized:
+            look = not is_new
             while (left := deadline - self._clock.monotonic()) > 0:
                 reading = await self._look(job_id, left + SETTLING_SEC / 4) if look else None
                 if reading is not None and reading.job.is_finalized:

@@ -19,7 +19,7 @@ from photochanger.domain.errors import (
     PayloadTooLarge,
     SlotDisabled,
 )
-from photochanger.domain.job import JobSource
+from photochanger.domain.job import JobId, JobSource
 from photochanger.domain.media import MediaId, MediaKind, StoredImage, media_key
 
 ABANDONED_AFTER = timedelta(seconds=10)
@@ -137,6 +137,7 @@ class SubmitPhoto:
         upload: Upload,
         *,
         admission: Admission | None = None,
+        job_id: JobId | None = None,
         source: JobSource = JobSource.BOOTH,
         idempotency_key: str | None = None,
         trace_context: str | None = None,
@@ -146,7 +147,7 @@ class SubmitPhoto:
 
         Without a key, the same photo for the same version of a slot is not done twice, unless the settings
         say otherwise, it is to be done `anew`, or it is a test. `admission` are the terms where others have
-        come to hold since the upload began.
+        come to hold since the upload began, and `job_id` is the new job's, where somebody expects it already.
         Raises `InvalidRequest` (no bytes), `UnsupportedMediaType`, `InvalidImage`, `IdempotencyKeyReused`,
         `DeadlineExceeded` where receiving took all the time there was, or what `Doorkeeper.let_in` does where
         the photo was not let in yet.
@@ -163,7 +164,7 @@ class SubmitPhoto:
         if self._clock.monotonic() >= deadline:
             raise DeadlineExceeded
         upload.submission = JobSubmission(
-            job_id=new_job_id(),
+            job_id=job_id or new_job_id(),
             slot=admission.slot,
             payload=StoredImage(media_id=upload.media_id, file=file, info=info),
             time_left=timedelta(seconds=deadline - upload.announced_at),

@@ -36,6 +36,7 @@ from photochanger.application.sweep import Sweep
 from photochanger.domain.call_plan import Attempt
 from photochanger.domain.errors import InvalidImage, ProviderFault, UnsupportedMediaType
 from photochanger.domain.image import ImageInfo, ImageRequirements, ImageType
+from photochanger.domain.job import JobId
 from photochanger.domain.media import MediaState
 from photochanger.domain.operation import Operation, Parameter, ProviderDescription, TemplateRole
 from photochanger.domain.slot import ProviderCall, Slot, SlotId
@@ -270,9 +271,12 @@ class House:
         key: str | None = None,
         time_left_sec: float = 48.0,
         anew: bool = False,
+        job_id: JobId | None = None,
     ) -> Submitted:
         """Send a photo that has `time_left_sec` to its deadline."""
-        _, submitted = await self.upload_and_submit(content, key=key, time_left_sec=time_left_sec, anew=anew)
+        _, submitted = await self.upload_and_submit(
+            content, key=key, time_left_sec=time_left_sec, anew=anew, job_id=job_id
+        )
         return submitted
 
     async def upload_and_submit(
@@ -282,13 +286,15 @@ class House:
         key: str | None = None,
         time_left_sec: float = 48.0,
         anew: bool = False,
+        job_id: JobId | None = None,
     ) -> tuple[Upload, Submitted]:
         """Do the same, and return the upload too."""
         arrived_at = self.clock.monotonic() - 48.0 + time_left_sec
         admission = await self.submit_photo.admit(SLOT, arrived_at=arrived_at)
         async with self.submit_photo.receive(admission) as upload:
             await upload.write(content)
-            return upload, await self.submit_photo.submit(upload, idempotency_key=key, anew=anew)
+            submitted = await self.submit_photo.submit(upload, idempotency_key=key, anew=anew, job_id=job_id)
+            return upload, submitted
 
     async def claim(self) -> JobReading:
         """Claim the next job, of which there is one."""

@@ -48,6 +48,40 @@ async def test_a_job_that_is_final_already_is_returned_at_once(house: House) -> 
     assert (await house.await_outcome(job_id, deadline=house.clock.monotonic() + 30)).job.is_finalized
 
 
+async def test_a_job_that_was_expected_is_not_looked_for_before_a_signal_comes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, looks = house.jobs.get, 0
+
+    async def counted(job_id: JobId) -> JobReading | None:
+        nonlocal looks
+        looks += 1
+        return await get(job_id)
+
+    monkeypatch.setattr(house.jobs, "get", counted)
+    with house.await_outcome.expecting() as expected:
+        submitted = await house.submit(job_id=expected.job_id)
+        assert submitted.reading.job.job_id == expected.job_id
+        await house.process_job(await house.claim())  # before anybody waits
+        reading = await house.await_outcome(
+            expected.job_id, deadline=house.clock.monotonic() + 30, is_own=True, expected=expected
+        )
+
+    assert reading.job.state is JobState.COMPLETED
+    assert looks == 1
+
+
+async def test_an_older_job_that_was_found_instead_is_looked_for(house: House) -> None:
+    job_id = (await house.submit()).reading.job.job_id
+    await house.process_job(await house.claim())
+
+    with house.await_outcome.expecting() as expected:
+        reading = await house.await_outcome(job_id, deadline=house.clock.monotonic() + 30, expected=expected)
+
+    assert reading.job.job_id == job_id != expected.job_id
+    assert reading.job.is_finalized
+
+
 async def test_at_the_deadline_the_waiter_ends_the_job_itself_and_not_before(house: House) -> None:
     submitted = await house.submit(time_left_sec=0.3)
     deadline = house.clock.monotonic() + 0.25

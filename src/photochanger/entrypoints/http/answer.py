@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
 import structlog
 from litestar.types import Scope
 
-from photochanger.application.await_outcome import AwaitOutcome, error_of
+from photochanger.application.await_outcome import AwaitOutcome, Expected, error_of
 from photochanger.application.ports import JobReading, ResultReading, Submitted
 from photochanger.application.results import OpenedResult, OpenResult, opened
 from photochanger.domain.errors import DeadlineExceeded, PhotoChangerError
@@ -50,6 +51,10 @@ class BoothAnswer:
         self._open_result = open_result
         self._links = links
 
+    def expecting(self) -> AbstractContextManager[Expected]:
+        """Give the id of the job that the request is going to make; see `AwaitOutcome.expecting`."""
+        return self._await_outcome.expecting()
+
     async def __call__(
         self,
         request: AnyRequest,
@@ -58,6 +63,7 @@ class BoothAnswer:
         deadline: float,
         inline: Inline,
         as_json: bool,
+        expected: Expected | None = None,
         again: SubmitAgain | None = None,
     ) -> StreamedResponse:
         """Return the answer to the request that made the job; `deadline` is monotonic, in seconds.
@@ -67,7 +73,7 @@ class BoothAnswer:
         nobody waits any more.
         """
         structlog.contextvars.bind_contextvars(job_id=submitted.reading.job.job_id)
-        outcome = self._outcome(submitted, deadline, again)
+        outcome = self._outcome(submitted, deadline, expected, again)
         reading, submitted = await while_connected(outcome, request.receive)
         structlog.contextvars.bind_contextvars(job_id=reading.job.job_id)
         if error := error_of(reading.job):
@@ -83,10 +89,10 @@ class BoothAnswer:
             raise JobFailed.of(reading.job, error) from error
 
     async def _outcome(
-        self, submitted: Submitted, deadline: float, again: SubmitAgain | None
+        self, submitted: Submitted, deadline: float, expected: Expected | None, again: SubmitAgain | None
     ) -> tuple[JobReading, Submitted]:
         while True:
-            reading = await self._final(submitted, deadline)
+            reading = await self._final(submitted, deadline, expected)
             is_over = asyncio.get_running_loop().time() >= deadline
             if again is None or is_over or not _ran_out_for_another(reading, submitted):
                 return reading, submitted
@@ -95,10 +101,12 @@ class BoothAnswer:
                 return reading, submitted
             submitted = anew
 
-    async def _final(self, submitted: Submitted, deadline: float) -> JobReading:
+    async def _final(self, submitted: Submitted, deadline: float, expected: Expected | None) -> JobReading:
         job_id = submitted.reading.job.job_id
         try:
-            return await self._await_outcome(job_id, deadline=deadline, is_own=not submitted.replayed)
+            return await self._await_outcome(
+                job_id, deadline=deadline, is_own=not submitted.replayed, expected=expected
+            )
         except DeadlineExceeded as error:
             raise JobFailed(error, job_id, failure_reason=None) from error
 

@@ -40,13 +40,15 @@ async def ingest(
     """Take the photo in, wait for its picture until the deadline, and answer with it."""
     admission = await submit_photo.admit(slot_id, arrived_at=arrived_at(request.scope))
     structlog.contextvars.bind_contextvars(slot_id=admission.slot.slot_id)
-    async with ended_at(admission.deadline):
-        received = await photo_intake(admission, request)
-    return await booth_answer(
-        request,
-        received.submitted,
-        deadline=admission.deadline,
-        inline=received.inline,
-        again=received.again,
-        as_json=prefers_json(request),
-    )
+    with booth_answer.expecting() as expected:
+        async with ended_at(admission.deadline):
+            received = await photo_intake(admission, request, job_id=expected.job_id)
+        return await booth_answer(
+            request,
+            received.submitted,
+            deadline=admission.deadline,
+            inline=received.inline,
+            expected=expected,
+            again=received.again,
+            as_json=prefers_json(request),
+        )

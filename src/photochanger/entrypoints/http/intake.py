@@ -17,6 +17,7 @@ from photochanger.application.ingest_password import CheckIngestPassword
 from photochanger.application.ports import Submitted
 from photochanger.application.submit_photo import SubmitPhoto
 from photochanger.domain.errors import DeadlineExceeded, InvalidRequest
+from photochanger.domain.job import JobId
 from photochanger.entrypoints.http.forms import form_events
 from photochanger.entrypoints.http.heads import AnyRequest, first_header, only_header, only_query
 from photochanger.entrypoints.http.multipart import Field, PhotoBegins
@@ -62,8 +63,11 @@ class PhotoIntake:
         self._submit_photo = submit_photo
         self._check_password = check_password
 
-    async def __call__(self, admission: Admission, request: AnyRequest) -> Received:
-        """Return the job; raises whatever refuses the photo, and `ClientGone`."""
+    async def __call__(self, admission: Admission, request: AnyRequest, *, job_id: JobId) -> Received:
+        """Return the job: `job_id`, or the one that the photo has already.
+
+        Raises whatever refuses the photo, and `ClientGone`.
+        """
         scope = request.scope
         gate = _PasswordGate(self._check_password, admission)
         await gate.show(_password_in(scope))
@@ -89,6 +93,7 @@ class PhotoIntake:
                 raise InvalidRequest("The form has no photo: send it as fileToUpload")
             submitted = await self._submit_photo.submit(
                 upload,
+                job_id=job_id,
                 idempotency_key=idempotency_key,
                 trace_context=current_traceparent(),
                 anew=_is_wanted_anew(scope),
