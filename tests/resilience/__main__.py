@@ -87,6 +87,10 @@ async def takeover(kills: int, folder: Path) -> Report:
     return report
 
 
+_JOBS_PER_STOP: Final = 90
+"""After each stop it takes a minute until the files of its jobs are nobody's any more, and swept."""
+
+
 async def stopped(jobs: int, folder: Path) -> Report:
     """Workers that are stopped beyond their leases and go on: what they write then."""
     parts: list[Stopped] = []
@@ -94,7 +98,7 @@ async def stopped(jobs: int, folder: Path) -> Report:
         leases = Leases(installation)
         await leases.set_up(delay_ms=700)
         while sum(part.jobs for part in parts) < jobs:
-            parts.append(await leases.stop_and_go_on(30, another=len(parts) % 2 == 0))
+            parts.append(await leases.stop_and_go_on(_JOBS_PER_STOP, another=len(parts) % 2 == 0))
     total = figures(parts)
     report = Report()
     report.figures |= {

@@ -81,12 +81,14 @@ class PostgresServer:
     def freeze(self) -> None:
         """Stop its processes where they are: it goes on listening, and answers nothing."""
         for process in self._processes():
-            process.send_signal(signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
         for process in reversed(self._processes()):
-            process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
 
     @property
     def is_running(self) -> bool:

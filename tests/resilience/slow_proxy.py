@@ -20,8 +20,8 @@ class SlowProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self.answers_after_sec = 0.0
-        """How late every answer is."""
+        self._answers_after_sec = 0.0
+        self._is_over = asyncio.Event()
         self.port = 0
 
     @asynccontextmanager
@@ -34,12 +34,14 @@ class SlowProxy:
 
     @asynccontextmanager
     async def slow(self, answers_after_sec: float) -> AsyncIterator[None]:
-        """Have every answer come so late during the context; those that are late at its end stay so."""
-        self.answers_after_sec = answers_after_sec
+        """Have every answer come so late during the context, or at its end, whichever is sooner."""
+        self._is_over.clear()
+        self._answers_after_sec = answers_after_sec
         try:
             yield
         finally:
-            self.answers_after_sec = 0.0
+            self._answers_after_sec = 0.0
+            self._is_over.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -65,7 +67,9 @@ class SlowProxy:
     ) -> None:
         with suppress(OSError):
             while chunk := await reader.read(_CHUNK):
-                if is_answer:
-                    await asyncio.sleep(self.answers_after_sec)
+                if is_answer and self._answers_after_sec:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._answers_after_sec):
+                            await self._is_over.wait()
                 writer.write(chunk)
                 await writer.drain()
