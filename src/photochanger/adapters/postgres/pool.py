@@ -156,12 +156,12 @@ async def _is_there(connection: Connection) -> bool:
     is a question to the server worth its time; on the others it would double the cost of every statement.
     """
     waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
-    if waiting.poll(0):
-        try:
+    try:
+        waiting.register(connection.fileno(), select.POLLIN)
+        if waiting.poll(0):
             await AsyncConnectionPool.check_connection(connection)
-        except psycopg.Error:
-            return False
+    except psycopg.Error:
+        return False
     return True
 
 
