@@ -25,7 +25,7 @@ POLL_SEC = 2.0
 _TIMER_EARLY_SEC = 0.001
 """By how much a timer of uvloop may fire too early (benchmarks/README.md, ASGI servers)."""
 
-SETTLING_SEC = 0.22
+SETTLING_SEC = 0.15
 """How long after the deadline a waiter lets the database settle who won, before it answers without it."""
 
 
