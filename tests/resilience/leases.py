@@ -19,6 +19,8 @@ from tests.system.installation import SLOT, Installation, eventually
 
 FIRST_CLAIM: Final = 1
 
+_SPANS: Final = {"OTEL_TRACES_EXPORTER": "console"}
+
 _IN_FLIGHT: Final = timedelta(seconds=1)
 """Much less than a lease, and much more than a statement takes."""
 
@@ -48,7 +50,8 @@ class Leases:
             timeout_sec=60,
             max_concurrency=1_000,  # no job waits for a place
         )
-        self._server = await asyncio.to_thread(self._installation.serve, "--no-worker")
+        # A worker traces what the server that took the photo traces.
+        self._server = await asyncio.to_thread(self._installation.serve, "--no-worker", variables=_SPANS)
 
     async def takeovers(self, rounds: int) -> list[float]:
         """Kill the worker that has a job, again and again; return how long it took until another had it."""
@@ -93,8 +96,7 @@ class Leases:
         With `another` worker beside it, that one does the jobs meanwhile; without, it does them again itself.
         """
         known = {job.job_id for job in await self._installation.jobs()}
-        spans = {"OTEL_TRACES_EXPORTER": "console"}
-        first = await working(self._installation, workers=jobs, variables=spans)
+        first = await working(self._installation, workers=jobs, variables=_SPANS)
         sending = [asyncio.create_task(photo_to(self._server, SLOT)) for _ in range(jobs)]
         await eventually(lambda: self._some_are_done(first), within_sec=60)
         first.send_signal(signal.SIGSTOP)

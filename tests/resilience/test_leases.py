@@ -18,5 +18,6 @@ async def test_no_write_is_accepted_after_its_lease(installation: Installation, 
     stopped = await leases.stop_and_go_on(JOBS, another=another)
 
     assert stopped.jobs > 0
+    assert stopped.writes_tried > 0
     assert stopped.writes_accepted == 0
     assert stopped.discrepancies == []

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from photochanger.application.call_providers import CallProviders, Progress
 from photochanger.application.identifiers import new_media_id
+from photochanger.application.patience import RETRY_PAUSE_SEC, until_answered
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import FinishedImage, ImageEditor
 from photochanger.application.ports.jobs import JobReading, JobRepository, Verdict
@@ -37,8 +38,6 @@ STORING_SEC = 0.25
 
 STAND_IN_SEC = 2.0
 """What is kept back besides, where the booth is to get its own photo when everything has failed."""
-
-RETRY_PAUSE_SEC = 0.1
 
 _T = TypeVar("_T")
 
@@ -196,6 +195,11 @@ class ProcessJob:
         self, job: Job, finished: FinishedImage, source: ResultSource, deadline: float
     ) -> JobResult:
         """Write the picture and its preview; they count only once the job is finalised with them."""
+        return await until_answered(lambda: self._stored(job, finished, source, deadline))
+
+    async def _stored(
+        self, job: Job, finished: FinishedImage, source: ResultSource, deadline: float
+    ) -> JobResult:
         result_id, preview_id = new_media_id(), new_media_id()
         async with announced(
             self._registry,

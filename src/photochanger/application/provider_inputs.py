@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from photochanger.application.patience import until_answered
 from photochanger.application.ports.configuration import TemplateRepository
 from photochanger.application.ports.images import ImageEditor, PreparedImage
 from photochanger.application.ports.media import MediaStore
@@ -73,7 +74,8 @@ class PrepareInputs:
     async def _bound(self, call: ProviderCall) -> Sequence[tuple[TemplateBinding, Template]]:
         if not call.template_media:
             return ()
-        found = await self._templates.find([binding.template_id for binding in call.template_media])
+        wanted = [binding.template_id for binding in call.template_media]
+        found = await until_answered(lambda: self._templates.find(wanted))
         try:
             return [(binding, found[binding.template_id]) for binding in call.template_media]
         except KeyError:
@@ -112,7 +114,5 @@ class PrepareInputs:
                 yield replace(inputs, photo_url=photo.url, templates=templates)
             except ProviderError as error:
                 if await self._links.unfetched(offered):
-                    error.add_note(
-                        "The photo's link was never fetched: can the provider reach PUBLIC_BASE_URL?"
-                    )
+                    error.add_note(_NEVER_FETCHED)
                 raise

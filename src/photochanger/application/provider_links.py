@@ -7,10 +7,17 @@ from datetime import timedelta
 
 from photochanger.application.content import Content
 from photochanger.application.identifiers import new_media_id
+from photochanger.application.patience import until_answered
 from photochanger.application.ports.images import PreparedImage
 from photochanger.application.ports.media import MediaReading, MediaRegistry, MediaStore
 from photochanger.application.store_image import store_image
-from photochanger.domain.errors import MediaExpired, MediaNotFound, ProviderMisconfigured, Unavailable
+from photochanger.domain.errors import (
+    DatabaseUnavailable,
+    MediaExpired,
+    MediaNotFound,
+    ProviderMisconfigured,
+    Unavailable,
+)
 from photochanger.domain.image import ImageType
 from photochanger.domain.media import (
     MediaId,
@@ -51,7 +58,7 @@ class ProviderLinks:
     ) -> AsyncIterator[Sequence[Link]]:
         """Give a link for each image, in their order, as long as the context lasts.
 
-        The links end with the context, however it is left, and `ttl_sec` after its beginning at the latest.
+        The links end with the context, however it is left, and `ttl_sec` after they were made at the latest.
         The images' files are left at their beginning. Raises `ProviderMisconfigured` where there is no
         public address to make links of.
         """
@@ -60,22 +67,29 @@ class ProviderLinks:
             raise ProviderMisconfigured(
                 "PUBLIC_BASE_URL is not set: this provider fetches photos from public links"
             )
-        media_ids = [new_media_id() for _ in images]
+        announced: list[MediaId] = []
         try:
-            await self._registry.intend(
-                [(media_id, _KIND) for media_id in media_ids],
-                slot_id=slot_id,
-                ttl=timedelta(seconds=ttl_sec),
+            media_ids = await until_answered(
+                lambda: self._made(images, announced, slot_id=slot_id, ttl=timedelta(seconds=ttl_sec))
             )
-            for media_id, image in zip(media_ids, images, strict=True):
-                await self._offer(media_id, image)
             yield [
                 Link(media_id=media_id, url=f"{base_url}{link_path(media_id, image.info.image_type)}")
                 for media_id, image in zip(media_ids, images, strict=True)
             ]
         finally:
             with suppress(Unavailable):  # then they end by themselves, at the end of their time
-                await self._registry.condemn(media_ids)
+                await self._registry.condemn(announced)
+
+    async def _made(
+        self, images: Sequence[PreparedImage], announced: list[MediaId], *, slot_id: SlotId, ttl: timedelta
+    ) -> Sequence[MediaId]:
+        """Make a link for each image; their ids are `announced` before anything is known of them."""
+        media_ids = [new_media_id() for _ in images]
+        announced += media_ids
+        await self._registry.intend([(media_id, _KIND) for media_id in media_ids], slot_id=slot_id, ttl=ttl)
+        for media_id, image in zip(media_ids, images, strict=True):
+            await self._offer(media_id, image)
+        return media_ids
 
     async def _offer(self, media_id: MediaId, image: PreparedImage) -> None:
         image.file.seek(0)
@@ -84,11 +98,14 @@ class ProviderLinks:
         await self._registry.offer(stored)
 
     async def unfetched(self, links: Sequence[Link]) -> int:
-        """Return how many of the links nobody has fetched, also after their end.
+        """Return how many of the links nobody has fetched, also after their end; 0 where it cannot be said.
 
         Where a provider says that it cannot read a photo, this tells whether it ever came for it.
         """
-        return len(links) - len(await self._registry.fetched([link.media_id for link in links]))
+        try:
+            return len(links) - len(await self._registry.fetched([link.media_id for link in links]))
+        except DatabaseUnavailable:
+            return 0
 
 
 def link_path(media_id: MediaId, image_type: ImageType) -> str:

@@ -3,12 +3,12 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
 from photochanger.application import process_job as module
-from photochanger.application.ports import JobReading, TransformRequest, Verdict
+from photochanger.application.ports import TransformRequest
 from photochanger.domain.errors import (
     DatabaseUnavailable,
     PhotoChangerError,
@@ -296,23 +296,60 @@ async def test_a_shutdown_hands_the_job_back(house: House) -> None:
     assert house.provider.cancelled == 1
 
 
+def lose(
+    monkeypatch: pytest.MonkeyPatch, target: object, name: str, *, times: int, answer_only: bool = False
+) -> None:
+    """Have the database lose so many statements, or the answers to them."""
+    call, losses = getattr(target, name), iter(range(times))
+
+    async def lost(*given: Any, **named: Any) -> Any:
+        for _ in losses:
+            if answer_only:
+                await call(*given, **named)
+            raise DatabaseUnavailable
+        return await call(*given, **named)
+
+    monkeypatch.setattr(target, name, lost)
+
+
 async def test_a_database_that_is_away_for_a_moment_does_not_cost_the_result(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finalize = house.jobs.finalize
-    failures = iter([DatabaseUnavailable(), DatabaseUnavailable()])
-
-    async def finalize_at_the_third_try(job_id: JobId, verdict: Verdict, *, fence: int) -> JobReading | None:
-        for failure in failures:
-            raise failure
-        return await finalize(job_id, verdict, fence=fence)
-
-    monkeypatch.setattr(house.jobs, "finalize", finalize_at_the_third_try)
+    lose(monkeypatch, house.jobs, "finalize", times=2)
     submitted = await house.submit()
 
     await house.process_job(await house.claim())
 
     assert (await house.state_of(submitted)).job.state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("answer_only", [False, True], ids=["the statement", "its answer"])
+async def test_nor_where_the_picture_is_announced(
+    house: House, monkeypatch: pytest.MonkeyPatch, answer_only: bool
+) -> None:
+    submitted = await house.submit()
+    claimed = await house.claim()
+    lose(monkeypatch, house.storage.media, "intend", times=2, answer_only=answer_only)
+
+    await house.process_job(claimed)
+
+    assert (await house.state_of(submitted)).job.state is JobState.COMPLETED
+    assert len(house.provider.requests) == 1
+    result = await house.open_result(submitted.reading.job.job_id)
+    stored = b"".join([chunk async for chunk in house.open_result.content(result).read()])
+    assert stored == PHOTO + b", painted"
+
+
+async def test_a_database_that_stays_away_while_the_picture_is_announced_costs_the_time_there_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = await house.submit(time_left_sec=1.0)
+    claimed = await house.claim()
+    lose(monkeypatch, house.storage.media, "intend", times=1_000)
+
+    await house.process_job(claimed)
+
+    assert (await house.state_of(submitted)).job.state is JobState.FAILED_TIMEOUT
 
 
 async def test_a_result_that_lost_against_the_deadline_is_swept_away(house: House) -> None:

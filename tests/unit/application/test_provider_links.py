@@ -3,6 +3,7 @@
 import asyncio
 import io
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,25 @@ async def test_a_cancelled_call_ends_its_links(place: Place) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+    assert await place.states() == {MediaState.DELETING}
+
+
+@pytest.mark.parametrize("statement", ["intend", "offer"])
+async def test_a_database_that_is_away_for_a_moment_is_outlived(
+    place: Place, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    call, losses = getattr(place.storage.media, statement), iter(range(2))
+
+    async def answer_lost(*given: Any, **named: Any) -> Any:
+        answer = await call(*given, **named)
+        for _ in losses:
+            raise DatabaseUnavailable
+        return answer
+
+    monkeypatch.setattr(place.storage.media, statement, answer_lost)
+    async with place.links.offered([prepared(PHOTO)], slot_id=SLOT, ttl_sec=48) as [link]:
+        assert await place.content(await place.open_link(link.media_id)) == PHOTO
 
     assert await place.states() == {MediaState.DELETING}
 
