@@ -39,11 +39,9 @@ def log_every_statement(server: PostgresServer, database: str) -> None:
     server.ask(f"ALTER DATABASE {database} SET log_statement = 'all'")
 
 
-def statements(server: PostgresServer, *, after: int = 0) -> Sequence[Statement]:
-    """Return what the log tells from its character `after` on; a claim that took nothing is named so."""
-    return _with_claims_told_apart(
-        [found for entry in _entries(server.log()[after:]) if (found := _read(entry))]
-    )
+def statements(server: PostgresServer) -> Sequence[Statement]:
+    """Return all that the log tells; a claim that took nothing is named so."""
+    return _with_claims_told_apart([found for entry in _entries(server.log()) if (found := _read(entry))])
 
 
 def _entries(log: str) -> Sequence[str]:
