@@ -76,14 +76,17 @@ FIGURES: Final = {
 }
 
 
-def arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be chosen of this measurement."""
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"of each load in each round; default {SECONDS:g}"
+    )
 
 
 def run(options: argparse.Namespace) -> Report:
     """Measure, and return the report."""
     photo = camera_jpeg(2048, 1536, quality=97, noise=0.65)
-    rounds, seconds = Rounds(), 1.0 if options.quick else SECONDS
+    rounds, seconds = Rounds(), 1.0 if options.quick else options.seconds
     keep_to_load_core()
     with installation() as data_dir, EmbeddedPostgres(data_dir) as dsn:
         configure(data_dir, call=CALL)
