@@ -86,7 +86,7 @@ _CALL: Final = ProviderCall(provider="gemini", operation="edit_image", params={"
 _PHOTO, _PICTURE = camera_jpeg(2048, 1536), camera_jpeg(1800, 1200, noise=0.5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
     """A server whose log nobody else writes into."""
     with servers() as [server]:
@@ -94,19 +94,19 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def gemini() -> AsyncIterator[FakeGemini]:
     async with FakeGemini(draw=lambda _call, _prompt: _PICTURE, mime_type="image/jpeg") as gemini:
         yield gemini
 
 
-@pytest.fixture
-async def installation(
-    tmp_path: Path, postgres: PostgresServer, gemini: FakeGemini
+@pytest.fixture(scope="module")
+async def counted(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, gemini: FakeGemini
 ) -> AsyncIterator[Installation]:
     url = postgres.create_database(DATABASE)
     log_every_statement(postgres, DATABASE)
-    installation = Installation(tmp_path / "data", url)
+    installation = Installation(tmp_path_factory.mktemp("data"), url)
     installation.variables |= {"GEMINI_API_KEY": gemini.api_key, "GEMINI_BASE_URL": gemini.base_url}
     await installation.set_up({}, call=_CALL)
     yield installation
@@ -144,12 +144,12 @@ class Running:
         return await eventually(look)
 
 
-@pytest.fixture
-async def running(installation: Installation, postgres: PostgresServer, tmp_path: Path) -> Running:
-    photo = tmp_path / "photo.jpg"
+@pytest.fixture(scope="module")
+async def running(counted: Installation, postgres: PostgresServer) -> Running:
+    photo = counted.folder / "photo.jpg"
     photo.write_bytes(_PHOTO)
-    server = await asyncio.to_thread(installation.serve)
-    running = Running(installation=installation, server=server, postgres=postgres, photo=photo)
+    server = await asyncio.to_thread(counted.serve)
+    running = Running(installation=counted, server=server, postgres=postgres, photo=photo)
     await running.send(WARMING_UP)
     return running
 
