@@ -38,3 +38,14 @@ async def test_a_thousand_waiters_are_woken_promptly() -> None:
     for number in range(1_000):
         hub.announce(Topic.JOB_FINALIZED, str(number))
     assert all(await asyncio.wait_for(asyncio.gather(*waiting), 2))
+
+
+async def test_who_only_asks_is_told_without_a_turn_of_the_event_loop() -> None:
+    hub = SignalHub()
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    with hub.subscribe(Topic.JOB_PENDING) as subscription:
+        assert not await subscription.wait(0)
+        hub.announce(Topic.JOB_PENDING)
+        assert await subscription.wait(0)
+    assert turns == []

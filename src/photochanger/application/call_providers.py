@@ -186,21 +186,25 @@ class CallProviders:
 
     async def _attempt(self, pursuit: _Pursuit, route: Route, limit_sec: float) -> Picture | None:
         """Take a way; None where it failed, which is then among the attempts."""
-        trial = self._breakers.begin(route.target, self._clock.monotonic())
+        began = self._clock.monotonic()
+        trial = self._breakers.begin(route.target, began)
         calls_before = pursuit.progress.attempts
         try:
             picture = await self._within(limit_sec, pursuit, route)
         except ProviderFault as fault:
             was_called = pursuit.progress.attempts > calls_before
-            self._end(route, trial, fault, is_telling=was_called)
+            was_late = _began_late(pursuit, began) and self._clock.monotonic() >= began + limit_sec
+            self._end(route, trial, fault, is_telling=was_called and not was_late)
             self._remember(pursuit, route, fault, was_called=was_called)
             return None
         except BaseException as error:
-            # A call that the deadline cuts short is the provider's failure; any other end says nothing of it.
+            # A call that the deadline cuts short is the provider's failure, unless there was little time left
+            # when it began; any other end says nothing of it.
             was_cut_short = isinstance(error, asyncio.CancelledError) and self._is_over(pursuit)
             was_called = pursuit.progress.attempts > calls_before
             slow = ProviderError("The image provider took too long", maybe_billed=was_called)
-            self._end(route, trial, slow, is_telling=was_cut_short and was_called)
+            is_telling = was_cut_short and was_called and not _began_late(pursuit, began)
+            self._end(route, trial, slow, is_telling=is_telling)
             if was_cut_short:
                 self._remember(pursuit, route, slow, was_called=was_called)
             raise
@@ -299,6 +303,16 @@ class CallProviders:
             raise ProviderError(
                 "The image provider answered with a picture that cannot be used", maybe_billed=True
             ) from error
+
+
+def _began_late(pursuit: _Pursuit, began: float) -> bool:
+    """Say whether most of the job's time was over before a call began, in the queue or with other calls.
+
+    What such a call does not get done is no failure of the provider's. If it were, a queue that has become
+    too long would open the breaker, and so become longer still.
+    """
+    whole_sec = (pursuit.job.deadline - pursuit.job.created_at).total_seconds()
+    return pursuit.deadline - began < whole_sec / 2
 
 
 def _request(inputs: ProviderInputs, route: Route, operation: Operation, deadline: float) -> TransformRequest:

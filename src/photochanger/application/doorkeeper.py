@@ -1,8 +1,9 @@
 """The door for photos: they come in at the rate that is allowed, and if they can be done in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -20,7 +21,7 @@ from photochanger.domain.errors import (
 from photochanger.domain.media import MediaId
 from photochanger.domain.rate import Rate
 from photochanger.domain.settings import Settings
-from photochanger.domain.slot import Slot
+from photochanger.domain.slot import Slot, SlotId
 from photochanger.domain.waiting import (
     Capacity,
     Forecast,
@@ -34,10 +35,10 @@ from photochanger.domain.waiting import (
 )
 
 TRAFFIC_FRESH_SEC = 0.25
-"""How old what is known of the traffic may be where somebody is refused by it."""
+"""When what is known of the traffic is read anew, where somebody may be refused by it."""
 
 PACES_FRESH_SEC = 1.0
-"""How old what is known of the slots' pace may be."""
+"""When what is known of the slots' pace is read anew."""
 
 PATIENCE_SEC = 2.5
 """How long a photo waits for its turn at the gate, as long as for a connection to the database."""
@@ -85,7 +86,8 @@ class Doorkeeper:
     read. The memory refuses, and never lets in: that is the gate's alone.
 
     Photos of one process go through the gate one after the other, so that each is judged by those before it.
-    At the row of the rate they would have to wait for each other anyway, with a connection each.
+    At the row of the rate they would have to wait for each other anyway, with a connection each. Those that
+    wait for their turn count for whoever looks: who would find no room behind them is not kept waiting.
     """
 
     def __init__(self, *, gate: IngestGate, clock: Clock) -> None:
@@ -95,6 +97,7 @@ class Doorkeeper:
         self._paces = _Recent(gate.paces, clock)
         self._use = UseOfPlaces()
         self._turn = asyncio.Lock()
+        self._in_line = Counter[SlotId]()
         self._failed_at = -inf
         self._closed: tuple[Rate, float] | None = None
         self._promised: dict[tuple[Line, str], float] = {}
@@ -114,9 +117,10 @@ class Doorkeeper:
         Only where no place was free when somebody last looked is it worth a look, for all that come at once.
         """
         traffic = self._traffic.value
-        if traffic is None or _is_open(admission, traffic):
+        if traffic is None or _is_open(admission, traffic.with_others(self._in_line)):
             return
-        await self._judge(admission, await self._traffic.get(TRAFFIC_FRESH_SEC))
+        traffic = await self._traffic.get(TRAFFIC_FRESH_SEC)
+        await self._judge(admission, traffic.with_others(self._in_line))
 
     async def let_in(self, media_id: MediaId, admission: Admission, *, ttl: timedelta) -> None:
         """Let the photo in, and record that its file is about to be written; it has `ttl` for that.
@@ -126,7 +130,8 @@ class Doorkeeper:
         """
         rate = admission.rate
         self.check_rate(rate)
-        async with self._next_in_turn():
+        async with self._next_in_turn(admission.slot.slot_id):
+            await self._judge_again(admission)
             passage = await self._gate.enter(media_id, slot_id=admission.slot.slot_id, ttl=ttl, rate=rate)
             if rate is not None:
                 self._closed = rate, self._clock.monotonic() + passage.wait_sec
@@ -140,13 +145,20 @@ class Doorkeeper:
             await self._gate.leave(media_id, rate=rate)
             raise
 
+    async def _judge_again(self, admission: Admission) -> None:
+        """Raise what those who were before at the gate have brought about; it costs no statement."""
+        self.check_rate(admission.rate)
+        if (traffic := self._traffic.no_older_than(TRAFFIC_FRESH_SEC)) is not None:
+            await self._judge(admission, traffic)
+
     @asynccontextmanager
-    async def _next_in_turn(self) -> AsyncIterator[None]:
+    async def _next_in_turn(self, slot_id: SlotId) -> AsyncIterator[None]:
         """Wait for the turn; who meanwhile sees another fail for want of the database fails with it."""
         came_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE_SEC):
-                await self._turn.acquire()
+            with self._counted_in_line(slot_id):
+                async with asyncio.timeout(PATIENCE_SEC):
+                    await self._turn.acquire()
         except TimeoutError:
             raise DatabaseUnavailable from None
         try:
@@ -157,6 +169,14 @@ class Doorkeeper:
             raise
         finally:
             self._turn.release()
+
+    @contextmanager
+    def _counted_in_line(self, slot_id: SlotId) -> Iterator[None]:
+        self._in_line[slot_id] += 1
+        try:
+            yield
+        finally:
+            self._in_line[slot_id] -= 1
 
     def _share_failure(self, *, since: float) -> None:
         if self._failed_at >= since:
@@ -201,7 +221,11 @@ def _is_open(admission: Admission, traffic: Traffic) -> bool:
 
 
 class _Recent(Generic[_T]):
-    """What was last read, and how old that is. Whoever wants it newer at the same time shares one reading."""
+    """What was last read, and how old that is.
+
+    Where it is too old, who asks first waits until it has been read anew. For those who ask meanwhile it will
+    do for as long again; after that they share the reading.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[_T]], clock: Clock) -> None:
         self._read = read
@@ -214,13 +238,20 @@ class _Recent(Generic[_T]):
         """Take what was just read otherwise."""
         self.value, self._read_at = value, self._clock.monotonic()
 
+    def no_older_than(self, max_age_sec: float) -> _T | None:
+        """Return it as far as it is known; None where that is older."""
+        is_fresh = self._clock.monotonic() - self._read_at < max_age_sec
+        return self.value if is_fresh else None
+
     async def get(self, max_age_sec: float) -> _T:
-        """Return it, at most so old; read it where it is older."""
-        if self.value is not None and self._clock.monotonic() - self._read_at < max_age_sec:
-            return self.value
+        """Return it; read it where it is older than that."""
+        if (value := self.no_older_than(max_age_sec)) is not None:
+            return value
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_anew())
             self._reading.add_done_callback(self._done)
+        elif (value := self.no_older_than(2 * max_age_sec)) is not None:
+            return value
         return await asyncio.shield(self._reading)
 
     async def _read_anew(self) -> _T:

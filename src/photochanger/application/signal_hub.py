@@ -16,6 +16,8 @@ class _EventSubscription(Subscription):
 
     async def wait(self, timeout: float) -> bool:
         if not self._arrived.is_set():
+            if timeout <= 0:
+                return False  # at once: who only asks has not to wait for a turn of the event loop
             try:
                 async with asyncio.timeout(timeout):
                     await self._arrived.wait()

@@ -22,8 +22,14 @@ from typing import Final, NamedTuple
 
 from photochanger.domain.slot import SlotId
 
+SLOWER_SHARE: Final = 0.25
+"""By so much of itself may a wait be longer than it is taken to be: the pace is that of jobs that are over,
+and of a few; and the more photos come, the less the machine has left for jobs. A queue that is shorter by as
+much leaves no place empty. But while more photos come than can be done, it is always as long as the estimate
+allows; and where that was too much, all of it is late."""
+
 DEVIATIONS: Final = 2.0
-"""So many standard deviations longer than it is taken to be may a wait, or a mean, be."""
+"""So many standard deviations besides, by which the jobs before may happen to be slower than their mean."""
 
 SAFETY_SEC: Final = 0.5
 """So much time is left for what is not estimated: the way there and back."""
@@ -86,14 +92,15 @@ class Traffic:
 
     def with_another(self, slot_id: SlotId) -> "Traffic":
         """Return the same with one more photo on its way to the slot."""
-        before = self.slots.get(slot_id, SlotTraffic())
-        after = SlotTraffic(
-            on_the_way=before.on_the_way + 1,
-            waiting=before.waiting,
-            in_service=before.in_service,
-            in_service_sec=before.in_service_sec,
-        )
-        return Traffic(slots={**self.slots, slot_id: after}, places=self.places)
+        return self.with_others({slot_id: 1})
+
+    def with_others(self, photos: Mapping[SlotId, int]) -> "Traffic":
+        """Return the same with so many more photos on their way to these slots."""
+        slots = dict(self.slots)
+        for slot_id, more in photos.items():
+            before = slots.get(slot_id, SlotTraffic())
+            slots[slot_id] = replace(before, on_the_way=before.on_the_way + more)
+        return replace(self, slots=slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,15 +118,6 @@ class Pace:
     mean_sec: float
     deviation_sec: float = 0.0
     slow_sec: float = 0.0
-
-    @property
-    def careful_sec(self) -> float:
-        """The mean, and what it may be wrong by, having been taken of so few.
-
-        While more photos come than can be done, the queue is as long as the shortest estimate has allowed,
-        and not as the average one; so the estimate must rarely be too short.
-        """
-        return self.mean_sec + DEVIATIONS * self.deviation_sec / sqrt(self.jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +152,7 @@ class Forecast:
         """
         if self.line is None:
             return None
-        starts_in_sec = self.starts_in_sec + DEVIATIONS * self.unsure_sec
+        starts_in_sec = self.starts_in_sec * (1 + SLOWER_SHARE) + DEVIATIONS * self.unsure_sec
         late = starts_in_sec + self.takes_sec + SAFETY_SEC - time_left_sec
         return late if late > 0 else None
 
@@ -183,7 +181,7 @@ def forecast(
     return Forecast(
         starts_in_sec=wait.wait_sec / use,
         unsure_sec=wait.unsure_sec,
-        takes_sec=(pace.slow_sec or pace.careful_sec) if pace else 0.0,
+        takes_sec=(pace.slow_sec or pace.mean_sec) if pace else 0.0,
         line=line,
         gap_sec=wait.gap_sec / use,
     )
@@ -268,7 +266,7 @@ def _works(traffic: Traffic, capacity: Capacity, paces: Sequence[Pace]) -> Seque
 def _work(slot_id: SlotId, slot: SlotTraffic, provider: str, places: int, paces: Sequence[Pace]) -> _Work:
     pace = _pace(slot_id, provider, paces)
     elapsed_sec = slot.in_service_sec / slot.in_service if slot.in_service else 0.0
-    mean_sec = max(pace.careful_sec if pace else 0.0, elapsed_sec)
+    mean_sec = max(pace.mean_sec if pace else 0.0, elapsed_sec)
     of_each_under_way = max(mean_sec - elapsed_sec, _LEAST_LEFT_SHARE * mean_sec)
     return _Work(
         slot_id=slot_id,

@@ -27,6 +27,7 @@ from photochanger.domain.settings import LimitSettings
 from photochanger.domain.slot import OnFailure, ProviderCall, RetryPolicy, TemplateBinding
 from photochanger.testing.harness import MINUTE, an_entry
 from tests.unit.application.house import BROKEN, INFO, PHOTO, SLOT, House, ObedientProvider, fails_with, hang
+from tests.unit.application.virtual_time import VirtualClock, run
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +147,26 @@ async def test_a_provider_that_hangs_opens_the_breaker_too(house: House) -> None
 
     assert house.call_providers.paused() == [("painter", None)]
     assert [attempt.fault.maybe_billed for attempt in house.failed_attempts] == [True] * 3, "and is told of"
+
+
+@pytest.mark.parametrize(("waited_sec", "is_told"), [(15.0, True), (30.0, False)])
+@pytest.mark.parametrize("fallback", [None, FALLBACK])
+def test_a_call_that_began_late_and_is_cut_short_says_nothing_of_the_provider(
+    waited_sec: float, is_told: bool, fallback: ProviderCall | None
+) -> None:
+    async def scenario() -> bool:
+        house = House(VirtualClock())
+        house.provider.behaviour = hang
+        await house.set_up(fallback=fallback)
+        for _ in range(3):
+            await house.submit()
+        await asyncio.sleep(waited_sec)
+        claimed = [await house.claim() for _ in range(3)]
+        await asyncio.gather(*(house.process_job(reading) for reading in claimed))
+        assert len(house.failed_attempts) == 3, "all the same it is told of"
+        return ("painter", None) in house.call_providers.paused()
+
+    assert run(scenario()) is is_told
 
 
 async def test_cancellations_say_nothing_of_the_provider(house: House) -> None:

@@ -281,6 +281,47 @@ def test_no_more_wait_than_may() -> None:
     assert run(scenario()) == 3
 
 
+def test_who_would_find_no_room_behind_those_at_the_gate_is_not_kept_waiting() -> None:
+    async def scenario() -> None:
+        door = Door()
+        await door.set_up(took_sec=10, per_slot=1)
+        assert await door.try_in() is None
+        await door.house.claim()
+        door.gate.takes_sec = 0.2
+        entering = [asyncio.create_task(door.try_in()) for _ in range(10)]
+        await asyncio.sleep(0.3)
+        asked_at = door.house.clock.monotonic()
+        assert await door.try_in() is not None
+        assert door.house.clock.monotonic() - asked_at < 0.5, "as a reading takes, and not as those before"
+        assert None in await asyncio.gather(*entering)
+
+    run(scenario())
+
+
+def test_while_the_traffic_is_read_anew_only_who_asked_for_it_waits() -> None:
+    async def scenario() -> tuple[int, int]:
+        door = Door()
+        await door.set_up(took_sec=10, per_slot=1)
+        await door.fill()
+        door.gate.takes_sec = 0.9 * TRAFFIC_FRESH_SEC
+        await asyncio.sleep(TRAFFIC_FRESH_SEC)
+        door.gate.calls.clear()
+
+        async def waits() -> bool:
+            asked_at = door.house.clock.monotonic()
+            assert await door.try_in() is not None
+            return door.house.clock.monotonic() > asked_at
+
+        asking = []
+        for _ in range(100):
+            asking.append(asyncio.create_task(waits()))
+            await asyncio.sleep(TRAFFIC_FRESH_SEC / 10)
+        return sum(await asyncio.gather(*asking)), len(door.gate.calls)
+
+    waited, statements = run(scenario())
+    assert 0 < waited <= statements < 20
+
+
 def test_photos_that_come_at_once_are_each_judged_by_those_before() -> None:
     async def scenario() -> None:
         door = Door()
@@ -288,7 +329,7 @@ def test_photos_that_come_at_once_are_each_judged_by_those_before() -> None:
         door.gate.takes_sec = 0.005
         outcomes = await asyncio.gather(*(door.try_in() for _ in range(30)))
         assert 2 <= outcomes.count(None) <= 48 / 10
-        assert door.gate.calls.count("enter") == 30
+        assert door.gate.calls.count("enter") == outcomes.count(None), "who need not ask does not"
         assert door.gate.most_at_once <= 2  # one enters, one that was refused leaves
 
     run(scenario())
