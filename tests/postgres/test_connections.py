@@ -15,6 +15,7 @@ from photochanger.adapters.postgres import PostgresJobRepository, PostgresMediaR
 from photochanger.adapters.postgres import pool as pool_module
 from photochanger.adapters.postgres.pool import Pool, fetch_all, fetch_one
 from photochanger.application.ports import JobSubmission, Verdict
+from photochanger.application.signal_hub import SignalHub
 from photochanger.domain.errors import DatabaseUnavailable, InternalError, InvalidRequest
 from photochanger.domain.job import JobEvent, JobId, JobState
 from photochanger.domain.media import MediaKind
@@ -63,6 +64,21 @@ async def test_a_connection_that_was_ended_goes_unnoticed(pool: Pool, worker_dat
         assert row is not None
         with psycopg.connect(worker_database, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [row["pid"]])
+        assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}
+
+
+async def test_after_a_restart_nobody_waits_for_dead_connections(worker_database: str) -> None:
+    """However many there are; the pool itself would wait for a second at the first of them."""
+    name = "photochanger-test-dead"
+    async with create_pool(
+        worker_database, min_size=4, max_size=4, timeout_sec=0.9, application_name=name
+    ) as pool:
+        await pool.wait()
+        with psycopg.connect(worker_database, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s",
+                [name],
+            )
         assert await fetch_one(pool, b"SELECT 1 AS one", {}) == {"one": 1}
 
 
@@ -240,6 +256,25 @@ async def test_text_that_cannot_be_stored_is_refused(
 ) -> None:
     with pytest.raises(InvalidRequest):
         await _submit(jobs, media, idempotency_key=text)
+
+
+async def test_claims_go_on_when_the_job_table_was_locked(
+    jobs: PostgresJobRepository, media: PostgresMediaRegistry, worker_database: str
+) -> None:
+    """The claim's own prepared statement is lost where psycopg rolls back on a connection with others."""
+    async with create_pool(worker_database, min_size=1, max_size=1, timeout_sec=30) as only_one:
+        claiming = PostgresJobRepository(only_one, SignalHub())
+        for _ in range(10):  # until psycopg prepares it
+            await fetch_one(only_one, b"SELECT 1 AS one", {})
+        assert not await claiming.claim(limit=1, lease=MINUTE)
+        with psycopg.connect(worker_database) as other:
+            other.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(DatabaseUnavailable):
+                await claiming.claim(limit=1, lease=MINUTE)
+            other.rollback()
+        job_id = await _submit(jobs, media)
+        [claimed] = await claiming.claim(limit=1, lease=MINUTE)
+        assert claimed.job.job_id == job_id
 
 
 async def test_a_broken_constraint_is_told_by_its_name_only(

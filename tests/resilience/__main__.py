@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -19,10 +19,11 @@ from benchmarks.harness import percentile, table
 from photochanger.testing.photos import plain_jpeg
 from tests.resilience.leases import Leases, Stopped, figures
 from tests.resilience.outages import Outage, failed_over, restarted
-from tests.resilience.postgres import TROUBLES, Mode, servers
+from tests.resilience.postgres import HOST, OWNER, TROUBLES, Mode, servers
 from tests.resilience.rolling import RollingRestart
 from tests.resilience.signals import hand_over
-from tests.resilience.trouble import Endurance, Seen
+from tests.resilience.slow_proxy import LATENESSES, SlowProxy
+from tests.resilience.trouble import Endurance, Endured, Seen
 from tests.system.installation import Installation
 
 
@@ -86,6 +87,10 @@ async def takeover(kills: int, folder: Path) -> Report:
     return report
 
 
+_JOBS_PER_STOP: Final = 90
+"""After each stop it takes a minute until the files of its jobs are nobody's any more, and swept."""
+
+
 async def stopped(jobs: int, folder: Path) -> Report:
     """Workers that are stopped beyond their leases and go on: what they write then."""
     parts: list[Stopped] = []
@@ -93,7 +98,7 @@ async def stopped(jobs: int, folder: Path) -> Report:
         leases = Leases(installation)
         await leases.set_up(delay_ms=700)
         while sum(part.jobs for part in parts) < jobs:
-            parts.append(await leases.stop_and_go_on(30, another=len(parts) % 2 == 0))
+            parts.append(await leases.stop_and_go_on(_JOBS_PER_STOP, another=len(parts) % 2 == 0))
     total = figures(parts)
     report = Report()
     report.figures |= {
@@ -136,36 +141,61 @@ async def _handed(photos: int, folder: Path, ways: Mapping[str, bool], every_sec
 
 
 async def database(held: int, folder: Path) -> Report:
-    """Held requests while PostgreSQL is stopped, frozen, locked or full for longer than their deadline."""
+    """Held requests while PostgreSQL is stopped, frozen, locked … for longer than their deadline."""
     report = Report()
     with servers() as [server]:
         server.create()
         for name, trouble in TROUBLES.items():
-            installation = Installation(folder / name, server.create_database(f"is_{name}"))
-            try:
-                endurance = Endurance(installation, time_out_sec=8)
-                await endurance.set_up()
-                seen = await endurance.go_through(trouble(server, f"is_{name}"), held=held)
-            finally:
-                installation.kill_all()
-            refused = [each for each in seen.during if each.status == 503]
-            report.figures |= {
-                f"{name}: held; late, ms": f"{held}; {_spread([1000 * late for late in seen.late_sec()])}",
-                f"{name}: photos meanwhile, by status": _counted(_statuses(seen.during)),
-                f"{name}: 503 after, s": _spread([each.seconds for each in refused]),
-                f"{name}: live, by status": _counted(_statuses(seen.live)),
-                f"{name}: ready, by status": _counted(_statuses(seen.ready)),
-                f"{name}: first picture after it, s": f"{seen.back_sec:.2f}",
-            }
-            late = seen.late_sec()
-            report.see(f"{name}: 504s", kept={each.status for each in seen.held} == {504})
-            report.see(f"{name}: none early", kept=min(late) >= 0)
-            report.see(f"{name}: p99 late by 250 ms at most", kept=percentile(late, 0.99) <= 0.25)
-            report.see(
-                f"{name}: 503 within 3 s", kept=max((each.seconds for each in refused), default=9) <= 3
-            )
-            report.see(f"{name}: back within 1 s", kept=seen.back_sec <= 1)
+            url = server.create_database(f"is_{name}")
+            seen = await _endured(folder / name, url, trouble(server, f"is_{name}"), held)
+            _add_endured(report, name, seen)
+            refused = [each.seconds for each in seen.during if each.status == 503]
+            report.see(f"{name}: 503 within 3 s", kept=max(refused, default=9) <= 3)
     return report
+
+
+async def slow(held: int, folder: Path) -> Report:
+    """The same while its answers come late: by 0.3 s, and later than anybody waits."""
+    report = Report()
+    with servers() as [server]:
+        server.create()
+        async with SlowProxy(server.port).running() as proxy:
+            for name, answers_after_sec in LATENESSES.items():
+                server.create_database(name)
+                url = f"postgresql://{OWNER}@{HOST}:{proxy.port}/{name}"
+                seen = await _endured(folder / name, url, proxy.slow(answers_after_sec), held)
+                _add_endured(report, f"{name} ({answers_after_sec:g} s)", seen)
+    return report
+
+
+async def _endured(
+    folder: Path, database_url: str, trouble: AbstractAsyncContextManager[None], held: int
+) -> Endured:
+    installation = Installation(folder, database_url)
+    try:
+        endurance = Endurance(installation, time_out_sec=8)
+        await endurance.set_up()
+        return await endurance.go_through(trouble, held=held)
+    finally:
+        installation.kill_all()
+
+
+def _add_endured(report: Report, name: str, seen: Endured) -> None:
+    late, refused = seen.late_sec(), [each.seconds for each in seen.during if each.status == 503]
+    report.figures |= {
+        f"{name}: held; late, ms": f"{len(late)}; {_spread([1000 * each for each in late])}",
+        f"{name}: photos meanwhile, by status": _counted(_statuses(seen.during)),
+        f"{name}: 503 after, s": _spread(refused),
+        f"{name}: live, by status": _counted(_statuses(seen.live)),
+        f"{name}: ready, by status": _counted(_statuses(seen.ready)),
+        f"{name}: first picture after it, s": f"{seen.back_sec:.2f}",
+        f"{name}: pictures without a job; jobs without a photo": f"{seen.lost()}; {seen.doubled()}",
+    }
+    report.see(f"{name}: 504s", kept={each.status for each in seen.held} == {504})
+    report.see(f"{name}: none early", kept=min(late) >= 0)
+    report.see(f"{name}: p99 late by 250 ms at most", kept=percentile(late, 0.99) <= 0.25)
+    report.see(f"{name}: back within 1 s", kept=seen.back_sec <= 1)
+    report.see(f"{name}: nothing is lost or doubled", kept=seen.lost() == seen.doubled() == 0)
 
 
 _RESTARTS: Final[Sequence[tuple[Mode, float]]] = (("fast", 0.0), ("immediate", 0.0), ("fast", 6.0))
@@ -222,6 +252,7 @@ MEASUREMENTS: Final[Mapping[str, tuple[Measurement, int]]] = {
     "pickup": (pickup, 1_000),
     "wakeups": (wakeups, 3_000),
     "database": (database, 100),
+    "slow": (slow, 100),
     "restarts": (restarts, 1),
 }
 """What can be measured, and how often by default."""

@@ -103,12 +103,12 @@ class Leases:
         held = [job for job in await self._new_jobs(known) if job.state is JobState.PROCESSING]
         second = self._installation.worker(workers=jobs) if another else None
         await self._lapsed(finished=another)
-        tried_before = _finalisations(first)
+        tried_before = _writes(first)
         first.send_signal(signal.SIGCONT)
         assert {(await each).status for each in sending} == {200}
         for worker in filter(None, (first, second)):
             await asyncio.to_thread(worker.stop)
-        tried = _finalisations(first) - tried_before
+        tried = _writes(first) - tried_before
         return await self._judged(known, held, tried, stopped_at=stopped_at, another=another)
 
     async def _some_are_done(self, worker: Process) -> bool:
@@ -161,8 +161,9 @@ def _lines(worker: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _finalisations(worker: Process) -> int:
-    return worker.log_path.read_text().count('"name": "JobRepository.finalize"')
+def _writes(worker: Process) -> int:
+    text = worker.log_path.read_text()
+    return sum(text.count(f'"name": "JobRepository.{write}"') for write in ("finalize", "renew"))
 
 
 def figures(parts: list[Stopped]) -> Stopped:

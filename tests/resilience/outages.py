@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from photochanger.domain.job import Job, JobState
+from photochanger.entrypoints.cli.processes import ServeProcess
 from tests.resilience.load import Load, delivered_since, now, photos_sent_to
 from tests.resilience.postgres import HOST, OWNER, Mode, PostgresServer
-from tests.system.installation import Installation, eventually
+from tests.resilience.trouble import photo_to
+from tests.system.installation import SLOT, Installation, eventually
 
 DELAY_MS: Final = 500
 """How long the provider takes: so some jobs are always under way."""
@@ -21,7 +23,8 @@ class Outage:
 
     load: Load
     back_sec: float
-    """From the moment at which PostgreSQL answered again to the first picture of a photo sent after it."""
+    """From the moment at which PostgreSQL answered again to the first picture of a photo sent after it, but
+    for the time that its provider took."""
     jobs: list[Job]
 
     def states(self) -> Counter[str]:
@@ -45,14 +48,14 @@ async def restarted(
     installation = Installation(folder, server.create_database(database))
     try:
         await installation.set_up({"effect": "none", "delay_ms": DELAY_MS}, timeout_sec=20)
-        async with photos_sent_to(await asyncio.to_thread(installation.serve, workers=8)) as load:
+        process = await asyncio.to_thread(installation.serve, workers=8)
+        async with photos_sent_to(process) as load:
             await delivered_since(load, 0)
             await asyncio.to_thread(server.stop, mode)
             await asyncio.sleep(down_sec)
             await asyncio.to_thread(server.start)
-            back = now()
-            await delivered_since(load, back)
-        return Outage(load=load, back_sec=load.back_sec(back), jobs=await _all_final(installation))
+            back_sec = await _back_sec(load, process)
+        return Outage(load=load, back_sec=back_sec, jobs=await _all_final(installation))
     finally:
         installation.kill_all()
 
@@ -69,15 +72,24 @@ async def failed_over(primary: PostgresServer, standby: PostgresServer, folder: 
     installation = Installation(folder, url)
     try:
         await installation.set_up({"effect": "none", "delay_ms": DELAY_MS}, timeout_sec=20)
-        async with photos_sent_to(await asyncio.to_thread(installation.serve, workers=8)) as load:
+        process = await asyncio.to_thread(installation.serve, workers=8)
+        async with photos_sent_to(process) as load:
             await delivered_since(load, 0)
             await asyncio.to_thread(primary.stop, "immediate")
             await asyncio.to_thread(standby.promote)
-            back = now()
-            await delivered_since(load, back)
-        return Outage(load=load, back_sec=load.back_sec(back), jobs=await _all_final(installation))
+            back_sec = await _back_sec(load, process)
+        return Outage(load=load, back_sec=back_sec, jobs=await _all_final(installation))
     finally:
         installation.kill_all()
+
+
+async def _back_sec(load: Load, process: ServeProcess) -> float:
+    """Send a photo at once, for the booths have theirs under way; see that theirs come through too."""
+    back = now()
+    at_once = asyncio.create_task(photo_to(process, SLOT))
+    await delivered_since(load, back)
+    load.seen.append(await at_once)
+    return load.back_sec(back) - DELAY_MS / 1000
 
 
 async def _all_final(installation: Installation) -> list[Job]:

@@ -83,12 +83,14 @@ class PostgresServer:
     def freeze(self) -> None:
         """Stop its processes where they are: it goes on listening, and answers nothing."""
         for process in self._processes():
-            process.send_signal(signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
         for process in reversed(self._processes()):
-            process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
 
     @property
     def is_running(self) -> bool:
@@ -176,6 +178,16 @@ async def locked(server: PostgresServer, database: str) -> AsyncIterator[None]:
         await connection.rollback()
 
 
+@asynccontextmanager
+async def unflushed(server: PostgresServer, _: str) -> AsyncIterator[None]:
+    """Have no commit end during the context, as on a disk that does not write: they wait for a standby."""
+    await asyncio.to_thread(server.ask, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await asyncio.to_thread(server.ask, "SELECT pg_reload_conf()")
+    yield
+    await asyncio.to_thread(server.ask, "ALTER SYSTEM RESET synchronous_standby_names")
+    await asyncio.to_thread(server.ask, "SELECT pg_reload_conf()")
+
+
 _QUIET_ROUNDS: Final = 10
 _ROUND_SEC: Final = 0.05
 
@@ -184,12 +196,14 @@ _ROUND_SEC: Final = 0.05
 async def full(server: PostgresServer, database: str) -> AsyncIterator[None]:
     """Have others take every connection during the context, and ours ended."""
     async with AsyncExitStack() as others:
-        ours, quiet_rounds = f"datname = '{database}'", 0
+        # Ours are kept out meanwhile: they would be back sooner than the others come.
+        await asyncio.to_thread(server.ask, f"ALTER DATABASE {database} CONNECTION LIMIT 0")
+        await asyncio.to_thread(server.end_connections, f"datname = '{database}'")
+        quiet_rounds = 0
         while quiet_rounds < _QUIET_ROUNDS:
-            taken = await _crowd(server, others)
-            ended = await asyncio.to_thread(server.end_connections, ours)
-            quiet_rounds = 0 if taken or ended else quiet_rounds + 1
+            quiet_rounds = 0 if await _crowd(server, others) else quiet_rounds + 1
             await asyncio.sleep(_ROUND_SEC)  # who was ended frees the place a moment later
+        await asyncio.to_thread(server.ask, f"ALTER DATABASE {database} CONNECTION LIMIT -1")
         yield
 
 
@@ -205,4 +219,14 @@ async def _crowd(server: PostgresServer, others: AsyncExitStack) -> int:
         taken += 1
 
 
-TROUBLES: Final = {"stopped": stopped, "frozen": frozen, "locked": locked, "full": full}
+TROUBLES: Final = {
+    "stopped": stopped,
+    "frozen": frozen,
+    "locked": locked,
+    "unflushed": unflushed,
+    "full": full,
+}
+"""What a server may be in for, by name."""
+
+CAN_BE_READ: Final = frozenset({"locked", "unflushed"})
+"""Those in which the settings can be read, as long as there is a connection to read them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from photochanger.domain.job import Job, JobState
-from photochanger.domain.slot import SLOT_IDS, SlotId
+from photochanger.domain.slot import SLOT_IDS, ProviderCall, SlotId
 from photochanger.entrypoints.cli.processes import ServeProcess
 from photochanger.testing.photos import plain_jpeg
 from tests.system.administration import port_of
-from tests.system.http_server import Answer, exchange, form, get, part, post
+from tests.system.http_server import Answer, Connection, form, get, part, post
 from tests.system.installation import PASSWORD, Installation, eventually, states
 
 HANGING, QUICK = SLOT_IDS[:2]
@@ -21,6 +22,9 @@ HANGING, QUICK = SLOT_IDS[:2]
 
 _PROBE_EVERY_SEC: Final = 0.2
 _PHOTO: Final = plain_jpeg()
+_PLACES: Final = 128
+"""More than there are held requests."""
+_GEMINI: Final = ProviderCall(provider="gemini", operation="edit_image", params={"prompt": "as a comic"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Endured:
     """What was seen of the outside."""
 
     time_out_sec: float
+    before: Sequence[Seen] = ()
+    """The photo that was delivered before there was trouble."""
     held: Sequence[Seen] = ()
     during: list[Seen] = field(default_factory=list)
     """The photos that were sent while there was trouble."""
@@ -47,13 +53,28 @@ class Endured:
     ended_at: float = 0.0
     back_at: float = 0.0
     """When the first photo was delivered after the trouble had ended."""
+    after: Sequence[Seen] = ()
+    """The photos that were sent from the trouble's end to the first delivery."""
+    jobs: Sequence[Job] = ()
+    """All of both slots, in the end."""
     states: Mapping[SlotId, set[JobState]] = field(default_factory=dict)
-    """Of the jobs of both slots, in the end."""
+    """The states that they are in."""
 
     @property
     def back_sec(self) -> float:
         """How long after the trouble's end a picture was delivered again."""
         return self.back_at - self.ended_at
+
+    def lost(self) -> int:
+        """Return how many pictures were delivered that no job knows of."""
+        delivered = sum(each.status == 200 for each in (*self.before, *self.during, *self.after))
+        completed = sum(job.state is JobState.COMPLETED for job in self.jobs)
+        return max(0, delivered - completed)
+
+    def doubled(self) -> int:
+        """Return how many jobs there are beyond the photos that were sent."""
+        sent = (*self.before, *self.held, *self.during, *self.after)
+        return max(0, len(self.jobs) - len(sent))
 
     def late_sec(self) -> list[float]:
         """Return how late the held requests were answered."""
@@ -67,8 +88,12 @@ async def photo_to(server: ServeProcess, slot_id: str) -> Seen:
 
 
 async def _seen(server: ServeProcess, request: bytes) -> Seen:
-    began = time.monotonic()
-    answer = await exchange(port_of(server), request, within_sec=70)
+    async with Connection.to(port_of(server)) as connection:
+        began = (
+            time.monotonic()
+        )  # not before: when a hundred connect at once, we ourselves take most of the time
+        await connection.send(request)
+        answer = await connection.answer(within_sec=70)
     return Seen(began, time.monotonic() - began, answer.status, _code(answer), "retry-after" in answer)
 
 
@@ -85,27 +110,38 @@ class Endurance:
         self._seen = Endured(time_out_sec=time_out_sec)
 
     async def set_up(self) -> None:
-        """Set the two slots up, and start the server."""
-        for slot_id, params in ((HANGING, {"outcome": "hang"}), (QUICK, {"effect": "none"})):
-            await self._installation.set_up(params, timeout_sec=int(self._seen.time_out_sec), slot_id=slot_id)
-        self._server = await asyncio.to_thread(self._installation.serve, workers=32)
+        """Set the two slots up, and start the server.
+
+        Their providers differ: when calls of the one have hung, its breaker keeps others away for a while.
+        And no held request waits for a place: it might be refused.
+        """
+        terms = {"timeout_sec": int(self._seen.time_out_sec), "max_concurrency": _PLACES}
+        await self._installation.set_up({}, slot_id=HANGING, call=_GEMINI, **terms)
+        await self._installation.set_up({"effect": "none"}, slot_id=QUICK, **terms)
+        self._silent = socket.create_server(("127.0.0.1", 0), backlog=_PLACES)  # where nobody is answered
+        host, port = self._silent.getsockname()
+        gemini = {"GEMINI_API_KEY": "key", "GEMINI_BASE_URL": f"http://{host}:{port}"}
+        self._server = await asyncio.to_thread(self._installation.serve, workers=_PLACES, variables=gemini)
 
     async def go_through(self, trouble: AbstractAsyncContextManager[None], *, held: int) -> Endured:
         """Hold requests, have trouble until all of them are answered, and wait until photos go through."""
-        assert (await photo_to(self._server, QUICK)).status == 200
-        holding = asyncio.gather(*(photo_to(self._server, HANGING) for _ in range(held)))
-        await self._all_are_jobs(held + 1)
-        async with trouble:
-            while not holding.done():
-                await self._probe()
-        self._seen.ended_at = time.monotonic()
-        self._seen.held = await holding
-        self._seen.back_at = await self._first_delivery()
-        jobs = await self._all_final()
-        self._seen.states = {
-            slot_id: states([job for job in jobs if job.slot_id == slot_id]) for slot_id in (HANGING, QUICK)
-        }
-        return self._seen
+        with self._silent:
+            self._seen.before = [await photo_to(self._server, QUICK)]
+            assert self._seen.before[0].status == 200
+            holding = asyncio.gather(*(photo_to(self._server, HANGING) for _ in range(held)))
+            await self._all_are_jobs(held + 1)
+            async with trouble:
+                while not holding.done():
+                    await self._probe()
+            self._seen.ended_at = time.monotonic()
+            self._seen.held = await holding
+            self._seen.back_at = await self._first_delivery()
+            self._seen.jobs = jobs = await self._all_final()
+            self._seen.states = {
+                slot_id: states([job for job in jobs if job.slot_id == slot_id])
+                for slot_id in (HANGING, QUICK)
+            }
+            return self._seen
 
     async def _all_final(self) -> list[Job]:
         async def final() -> list[Job]:
@@ -142,7 +178,7 @@ class Endurance:
             return next(_delivered(sent), None)
 
         await eventually(delivered)
-        await asyncio.gather(*sent)
+        self._seen.after = await asyncio.gather(*sent)
         return min(each.at + each.seconds for each in _delivered(sent))
 
 

@@ -25,7 +25,7 @@ POLL_SEC = 2.0
 _TIMER_EARLY_SEC = 0.001
 """By how much a timer of uvloop may fire too early (benchmarks/README.md, ASGI servers)."""
 
-SETTLING_SEC = 0.22
+SETTLING_SEC = 0.15
 """How long after the deadline a waiter lets the database settle who won, before it answers without it."""
 
 
@@ -50,6 +50,7 @@ class AwaitOutcome:
         self._clock = clock
         self._jobs = jobs
         self._expire = _Gathered(jobs.expire)
+        self._poll = _Gathered(jobs.get_many)
 
     @contextmanager
     def expecting(self) -> Iterator[Expected]:
@@ -75,15 +76,16 @@ class AwaitOutcome:
             else self._signals.subscribe(Topic.JOB_FINALIZED, job_id)
         )
         with listening as finalized:
-            look = not is_new
+            read = None if is_new else self._read
             while (left := deadline - self._clock.monotonic()) > 0:
-                reading = await self._look(job_id, left + SETTLING_SEC / 4) if look else None
+                reading = await _unless_away(read(job_id), left + SETTLING_SEC / 4) if read else None
                 if reading is not None and reading.job.is_finalized:
                     return await self._not_early(reading, deadline, is_own=is_own)
                 # Near the deadline only a signal is worth a look: the next thing is to settle. And a look may
                 # have taken its time.
                 poll = self._left(deadline) > 1.5 * POLL_SEC
-                look = await finalized.wait(POLL_SEC if poll else self._left(deadline)) or poll
+                heard = await finalized.wait(POLL_SEC if poll else self._left(deadline))
+                read = self._read if heard else self._poll if poll else None
         return await self._settle(job_id, until=deadline + SETTLING_SEC)
 
     async def _not_early(self, reading: JobReading, deadline: float, *, is_own: bool) -> JobReading:
@@ -100,13 +102,8 @@ class AwaitOutcome:
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock.monotonic())
 
-    async def _look(self, job_id: JobId, patience_sec: float) -> JobReading | None:
-        """Read the job; None where the database cannot say now, for it may before the deadline."""
-        try:
-            async with asyncio.timeout(patience_sec):
-                reading = await self._jobs.get(job_id)
-        except (DatabaseUnavailable, TimeoutError):
-            return None
+    async def _read(self, job_id: JobId) -> JobReading:
+        reading = await self._jobs.get(job_id)
         if reading is None:
             raise JobNotFound
         return reading
@@ -123,6 +120,15 @@ class AwaitOutcome:
                     await asyncio.sleep(max(0.001, reading.seconds_to_deadline))
         except (DatabaseUnavailable, TimeoutError) as unavailable:
             raise DeadlineExceeded from unavailable
+
+
+async def _unless_away(reading: Awaitable[JobReading], patience_sec: float) -> JobReading | None:
+    """Return what is read; None where the database cannot say now, for it may before the deadline."""
+    try:
+        async with asyncio.timeout(patience_sec):
+            return await reading
+    except (DatabaseUnavailable, TimeoutError):
+        return None
 
 
 def error_of(job: Job) -> PhotoChangerError | None:
@@ -142,7 +148,8 @@ def error_of(job: Job) -> PhotoChangerError | None:
 class _Gathered:
     """One call for many: while a call is under way, further ids wait and go together in the next.
 
-    A thousand requests with one deadline would otherwise be a thousand statements in the same instant.
+    A thousand requests with one deadline would otherwise be a thousand statements in the same instant, and
+    five hundred a second while they wait.
     """
 
     def __init__(self, call: Callable[[Collection[JobId]], Awaitable[Iterable[JobReading]]]) -> None:

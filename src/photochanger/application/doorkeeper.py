@@ -41,7 +41,7 @@ PACES_FRESH_SEC = 1.0
 """When what is known of the slots' pace is read anew."""
 
 PATIENCE_SEC = 2.5
-"""How long a photo waits for its turn at the gate, as long as for a connection to the database."""
+"""How long a photo waits at the door for the database, all in all: for what is in force, and at the gate."""
 
 _UNKNOWN_SEC = 5.0
 """When to come again where nothing tells how long it takes."""
@@ -53,13 +53,15 @@ _T = TypeVar("_T")
 class Admission:
     """A permission to send one photo; `arrived_at` and `deadline` are on the monotonic clock, in seconds.
 
-    `capacity` is what all slots may do at once. A test is not held back by the rate.
+    `capacity` is what all slots may do at once. A test is not held back by the rate. `waited_sec` is for how
+    long the database was waited for until now.
     """
 
     slot: Slot
     settings: Settings
     capacity: Capacity
     arrived_at: float
+    waited_sec: float = 0.0
     is_test: bool = False
 
     @property
@@ -130,7 +132,7 @@ class Doorkeeper:
         """
         rate = admission.rate
         self.check_rate(rate)
-        async with self._next_in_turn(admission.slot.slot_id):
+        async with self._next_in_turn(admission.slot.slot_id, PATIENCE_SEC - admission.waited_sec):
             await self._judge_again(admission)
             passage = await self._gate.enter(media_id, slot_id=admission.slot.slot_id, ttl=ttl, rate=rate)
             if rate is not None:
@@ -152,18 +154,16 @@ class Doorkeeper:
             await self._judge(admission, traffic)
 
     @asynccontextmanager
-    async def _next_in_turn(self, slot_id: SlotId) -> AsyncIterator[None]:
+    async def _next_in_turn(self, slot_id: SlotId, patience_sec: float) -> AsyncIterator[None]:
         """Wait for the turn; who meanwhile sees another fail for want of the database fails with it."""
         came_at = self._clock.monotonic()
-        try:
-            with self._counted_in_line(slot_id):
-                async with asyncio.timeout(PATIENCE_SEC):
-                    await self._turn.acquire()
-        except TimeoutError:
-            raise DatabaseUnavailable from None
+        with self._counted_in_line(slot_id):
+            async with within(patience_sec):
+                await self._turn.acquire()
         try:
             self._share_failure(since=came_at)
-            yield
+            async with within(came_at + patience_sec - self._clock.monotonic()):
+                yield
         except DatabaseUnavailable:
             self._failed_at = self._clock.monotonic()
             raise
@@ -211,6 +211,19 @@ class Doorkeeper:
         promised_sec = promise_sec(wait_sec, last_sec=last_sec, gap_sec=found.gap_sec)
         self._promised[found.line, whose] = now + promised_sec
         return promised_sec
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Take a database that needs longer for one that does not answer: raises `DatabaseUnavailable`."""
+    limit = asyncio.timeout(max(0.0, seconds))
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise DatabaseUnavailable from None
+        raise
 
 
 def _is_open(admission: Admission, traffic: Traffic) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from photochanger.application.configuration import CurrentConfiguration
-from photochanger.application.doorkeeper import Admission, Doorkeeper
+from photochanger.application.doorkeeper import PATIENCE_SEC, Admission, Doorkeeper, within
 from photochanger.application.identifiers import new_job_id, new_media_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.images import ImageEditor
@@ -94,16 +94,18 @@ class SubmitPhoto:
         Raises what `Doorkeeper.check_rate` does, `SlotNotFound`, `SlotDisabled`, or what `Doorkeeper.look`
         does.
         """
-        current = await self._configuration.get()
-        self._doorkeeper.check_rate(current.settings.ingest.rate)
-        slot = current.slot(slot_id)
-        if not slot.configuration.is_active:
-            raise SlotDisabled
-        admission = Admission(
-            slot=slot, settings=current.settings, capacity=current.capacity, arrived_at=arrived_at
-        )
-        await self._doorkeeper.look(admission)
-        return admission
+        asked_at = self._clock.monotonic()
+        async with within(PATIENCE_SEC):
+            current = await self._configuration.get()
+            self._doorkeeper.check_rate(current.settings.ingest.rate)
+            slot = current.slot(slot_id)
+            if not slot.configuration.is_active:
+                raise SlotDisabled
+            admission = Admission(
+                slot=slot, settings=current.settings, capacity=current.capacity, arrived_at=arrived_at
+            )
+            await self._doorkeeper.look(admission)
+        return replace(admission, waited_sec=self._clock.monotonic() - asked_at)
 
     @asynccontextmanager
     async def receive(self, admission: Admission, *, is_trusted: bool = True) -> AsyncIterator[Upload]:

@@ -60,6 +60,16 @@ class JobSubmissionContract(RecordsContract):
             assert again.reading.job.state is JobState.PROCESSING
             assert not await records.jobs.claim(limit=1, lease=MINUTE)
 
+    async def test_many_jobs_are_read_at_once(self, records: Records) -> None:
+        first, second, _ = [await a_pending_job(records) for _ in range(3)]
+        wanted = [first.job.job_id, second.job.job_id, JobId(new_id())]
+        found = await records.jobs.get_many(wanted)
+        assert {reading.job.job_id: reading.job for reading in found} == {
+            first.job.job_id: first.job,
+            second.job.job_id: second.job,
+        }
+        assert list(await records.jobs.get_many([])) == []
+
     async def test_every_field_of_a_submission_is_kept(self, records: Records) -> None:
         submission = await a_submission(records, idempotency_key="ключ-1", time_left=12.345678 * SECOND)
         submitted = await records.jobs.submit(submission)

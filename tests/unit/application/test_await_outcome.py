@@ -163,8 +163,8 @@ async def test_the_deadline_is_kept_when_the_database_takes_its_time_to_refuse(
         raise DatabaseUnavailable
 
     monkeypatch.setattr(module, "POLL_SEC", 0.3)
-    monkeypatch.setattr(house.jobs, "get", refuse_slowly)
-    monkeypatch.setattr(house.jobs, "expire", refuse_slowly)
+    for name in ("get", "get_many", "expire"):
+        monkeypatch.setattr(house.jobs, name, refuse_slowly)
     await_outcome = module.AwaitOutcome(jobs=house.jobs, signals=house.storage.signals, clock=house.clock)
     deadline = house.clock.monotonic() + 0.5
 
@@ -219,6 +219,31 @@ async def test_a_lost_signal_costs_no_more_than_a_poll(house: House, monkeypatch
     await house.process_job(await house.claim())
 
     assert (await asyncio.wait_for(waiting, 2)).job.is_finalized
+
+
+async def test_all_who_look_for_themselves_at_one_time_do_so_together(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_many, asked = house.jobs.get_many, list[int]()
+
+    async def counted(job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        asked.append(len(job_ids))
+        await asyncio.sleep(0)
+        return await get_many(job_ids)
+
+    monkeypatch.setattr(module, "POLL_SEC", 0.2)
+    monkeypatch.setattr(house.jobs, "get_many", counted)
+    await_outcome = module.AwaitOutcome(jobs=house.jobs, signals=house.storage.signals, clock=house.clock)
+    submitted = [await house.submit(b"image: %d" % number, time_left_sec=0.7) for number in range(100)]
+    deadline = house.clock.monotonic() + 0.7
+
+    readings = await asyncio.gather(
+        *(await_outcome(each.reading.job.job_id, deadline=deadline) for each in submitted)
+    )
+
+    assert [each.job.job_id for each in readings] == [each.reading.job.job_id for each in submitted]
+    assert sum(asked) >= 100
+    assert len(asked) < 50
 
 
 async def test_a_waiter_that_leaves_does_not_disturb_the_job(house: House) -> None:

@@ -16,6 +16,7 @@ from photochanger.domain.errors import DatabaseUnavailable, Overloaded, RateLimi
 from photochanger.domain.job import JobEvent
 from photochanger.domain.media import MediaId
 from photochanger.domain.rate import Rate
+from photochanger.domain.settings import Settings
 from photochanger.domain.slot import SlotId
 from photochanger.domain.waiting import Pace, Traffic
 from photochanger.testing.harness import an_entry, failure, new_id
@@ -345,7 +346,55 @@ def test_while_the_database_is_silent_nobody_waits_for_longer_than_for_a_connect
         assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
         return door.house.clock.monotonic() - began
 
-    assert run(scenario()) <= 2 * PATIENCE_SEC
+    assert run(scenario()) <= PATIENCE_SEC
+
+
+def test_who_has_waited_for_the_settings_waits_no_longer_at_the_gate_for_that() -> None:
+    async def scenario() -> float:
+        door = Door()
+        await door.set_up()
+        admission = await door.house.submit_photo.admit(SLOT, arrived_at=door.house.clock.monotonic())
+        admission = replace(admission, waited_sec=PATIENCE_SEC - 1)
+        door.gate.takes_sec = 2 * PATIENCE_SEC
+        began = door.house.clock.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            async with door.house.submit_photo.receive(admission):
+                pytest.fail("was let in")
+        return door.house.clock.monotonic() - began
+
+    assert run(scenario()) == pytest.approx(1)
+
+
+def test_who_gave_up_at_the_gate_leaves_it_to_others() -> None:
+    async def scenario() -> None:
+        door = Door()
+        await door.set_up()
+        door.gate.takes_sec = 2 * PATIENCE_SEC
+        with pytest.raises(DatabaseUnavailable):
+            await door.house.submit()
+        door.gate.takes_sec = 0.0
+        await asyncio.sleep(1)
+        assert await door.try_in() is None
+
+    run(scenario())
+
+
+def test_the_door_counts_how_long_the_settings_took() -> None:
+    async def scenario() -> None:
+        door = Door()
+        await door.set_up()
+        settings = door.house.storage.settings
+        get = settings.get
+
+        async def slowly() -> Settings:
+            await asyncio.sleep(1.5)
+            return await get()
+
+        settings.get = slowly  # type: ignore[method-assign]
+        admission = await door.house.submit_photo.admit(SLOT, arrived_at=door.house.clock.monotonic())
+        assert admission.waited_sec == pytest.approx(1.5)
+
+    run(scenario())
 
 
 def test_a_photo_is_let_in_only_when_its_sender_is_known() -> None:

@@ -79,6 +79,10 @@ class MemoryJobRepository(JobRepository):
         job = self._records.jobs.get(job_id)
         return None if job is None else self._records.reading(job)
 
+    async def get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """Return those of the jobs that exist."""
+        return [reading for job_id in job_ids if (reading := await self.get(job_id)) is not None]
+
     async def get_result(self, job_id: JobId) -> ResultReading | None:
         """Return of the job what its result needs, or None."""
         reading = await self.get(job_id)

@@ -89,6 +89,7 @@ async def _alone(
         try:
             await cursor.execute(statements, parameters)
         except BaseException:
+            _PREPARED.discard(connection)  # psycopg forgets every prepared statement as it rolls back
             with suppress(psycopg.Error):  # where the connection is gone, so is the transaction
                 await connection.rollback()
             raise

@@ -94,6 +94,13 @@ class PostgresJobRepository(JobRepository):
         row = await fetch_one(self._pool, statements.GET, {"job_id": job_id}, repeatable=True)
         return None if row is None else reading_from(row)
 
+    async def get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """Return those of the jobs that exist."""
+        if not job_ids:
+            return []
+        rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(job_ids)}, repeatable=True)
+        return [reading_from(row) for row in rows]
+
     async def get_result(self, job_id: JobId) -> ResultReading | None:
         """Return of the job what its result needs, or None."""
         row = await fetch_one(self._pool, statements.GET_RESULT, {"job_id": job_id}, repeatable=True)
@@ -178,7 +185,7 @@ class PostgresJobRepository(JobRepository):
         while wanted:
             ended = await self._expire(wanted)
             wanted -= {reading.job.job_id for reading in ended}
-            others = await self._get_many(wanted)
+            others = await self.get_many(wanted)
             settled = [reading for reading in others if not _is_overdue(reading)]
             readings += [*ended, *settled]
             wanted = {reading.job.job_id for reading in others if _is_overdue(reading)}
@@ -189,12 +196,6 @@ class PostgresJobRepository(JobRepository):
         for row in rows:
             self._hub.announce(Topic.JOB_FINALIZED, row["job_id"])
         return [reading_from(row, ended_here=True) for row in rows]
-
-    async def _get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
-        if not job_ids:
-            return []
-        rows = await fetch_all(self._pool, statements.GET_MANY, {"job_ids": list(job_ids)}, repeatable=True)
-        return [reading_from(row) for row in rows]
 
     async def expire_overdue(self, *, limit: int) -> Sequence[JobId]:
         """End up to `limit` jobs whose deadline has passed."""

@@ -84,9 +84,9 @@ _SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "10s",
 }
 
-_RECONNECT_TIMEOUT_SEC: Final = 2.0
-"""Short, because the pool's pauses between two attempts double until then: a server that is back is found
-within a second or so, not after half a minute."""
+_RECONNECT_EVERY_SEC: Final = 0.4
+"""How often a server that is away is tried: it is found so soon when it is back. The pool's own pauses would
+begin with a second, and double."""
 
 
 def connection_options(dsn: str, *, application_name: str) -> dict[str, Any]:
@@ -119,8 +119,9 @@ def create_pool(
 ) -> Pool:
     """Return a pool that is not open yet; whoever composes the program opens and closes it.
 
-    Connections are in autocommit and checked before each use, so that a restart of the server goes
-    unnoticed. Who gets no connection within `timeout_sec` is told `DatabaseUnavailable`.
+    Connections are in autocommit. Those that the server has closed are not used (see `borrowed`), so that a
+    restart goes unnoticed, and a server that is back is found within half a second. Who gets no connection
+    within `timeout_sec` is told `DatabaseUnavailable`.
     """
     options = connection_options(dsn, application_name=application_name)
     return AsyncConnectionPool(
@@ -130,39 +131,68 @@ def create_pool(
         min_size=min_size,
         max_size=max_size,
         timeout=timeout_sec,
-        reconnect_timeout=_RECONNECT_TIMEOUT_SEC,
-        check=_check,
+        reconnect_timeout=_RECONNECT_EVERY_SEC,
+        reconnect_failed=_try_on,
         name=application_name,
         open=False,
     )
 
 
-async def _check(connection: Connection) -> None:
-    """Raise where the server has closed the connection.
+async def _try_on(pool: Pool) -> None:
+    """Try once more to connect, whoever may be waiting for it by now.
+
+    The pool tries twice, `reconnect_timeout` apart, and gives that connection up then. It would try again
+    for the next who asks; but who has asked already may have others wait for him.
+    """
+    stats = pool.get_stats()
+    if stats["pool_size"] < pool.min_size or stats["requests_waiting"]:
+        await pool.check()
+
+
+async def _is_there(connection: Connection) -> bool:
+    """Say whether the server has not closed the connection.
 
     A server that ends says so on the socket of an idle connection, so only where something has arrived there
     is a question to the server worth its time; on the others it would double the cost of every statement.
     """
     waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
-    if waiting.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    try:
+        waiting.register(connection.fileno(), select.POLLIN)
+        if waiting.poll(0):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
-    """Give a connection of the pool, for the time of the context.
+    """Give a connection of the pool that the server has not closed, for the time of the context.
+
+    A closed one is given back, and the next is taken at once: the pool itself would wait for a second then.
+    """
+    patience_ends = asyncio.get_running_loop().time() + pool.timeout
+    while True:
+        async with _lent(pool, patience_ends - asyncio.get_running_loop().time()) as connection:
+            if await _is_there(connection):
+                connection.answer_sec = SLOW_ANSWER_SEC
+                yield connection
+                return
+
+
+@asynccontextmanager
+async def _lent(pool: Pool, timeout_sec: float) -> AsyncIterator[Connection]:
+    """Give any connection of the pool.
 
     A task that is cancelled while it waits for one is cancelled, also where the connection comes at the same
     moment: the pool would forget the cancellation then (psycopg issue 1345, Python's `wait_for` before 3.12).
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    connection = await pool.getconn()
+    connection = await pool.getconn(timeout_sec)
     try:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
-        connection.answer_sec = SLOW_ANSWER_SEC
         yield connection
     finally:
         await pool.putconn(connection)

@@ -36,6 +36,10 @@ class CountedJobs(JobRepository):
         """Return the job."""
         return await self._jobs.get(job_id)
 
+    async def get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """Return the jobs."""
+        return await self._jobs.get_many(job_ids)
+
     async def get_result(self, job_id: JobId) -> ResultReading | None:
         """Return what the job's result needs."""
         return await self._jobs.get_result(job_id)

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, TextIO
@@ -28,6 +29,12 @@ _WITH_HANDLERS_OF_THEIR_OWN: Final = (
     "psycopg",
     "psycopg.pool",
 )
+_REPETITIVE: Final = ("psycopg.pool",)
+"""Loggers that warn of the same several times a second, for as long as it lasts."""
+
+AGAIN_AFTER_SEC: Final = 10.0
+"""How long a warning of theirs is not repeated."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -80,7 +87,26 @@ def _take_over_the_standard_loggers(handler: logging.Handler, level: str) -> Non
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    for name in _REPETITIVE:
+        logging.getLogger(name).filters[:] = [_NotAgain()]
     logging.captureWarnings(capture=True)
+
+
+class _NotAgain(logging.Filter):
+    """Holds back warnings whose like was let through a moment ago, whatever their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, kind = time.monotonic(), str(record.msg)
+        if record.levelno < logging.WARNING:
+            return True
+        if now - self._said_at.get(kind, -AGAIN_AFTER_SEC) < AGAIN_AFTER_SEC:
+            return False
+        self._said_at[kind] = now
+        return True
 
 
 def _common_processors() -> Sequence[Processor]:

@@ -182,6 +182,10 @@ class JobRepository(Protocol):
         """Return the job, or None where there is none."""
 
     @abstractmethod
+    async def get_many(self, job_ids: Collection[JobId]) -> Sequence[JobReading]:
+        """Return those of the jobs that exist, in no particular order."""
+
+    @abstractmethod
     async def get_result(self, job_id: JobId) -> ResultReading | None:
         """Return of the job what `get` would say of its result, or None where there is no such job."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
+from photochanger.adapters.telemetry import logs
 from photochanger.adapters.telemetry.logs import configure_logging
 from photochanger.adapters.telemetry.redaction import MASK
 from photochanger.adapters.telemetry.tracing import configure_tracing
@@ -238,6 +239,24 @@ def test_the_level_holds_for_all_loggers() -> None:
     structlog.get_logger("x").warning("yes")
     logging.getLogger("y").warning("yes")
     assert [line["event"] for line in json_lines(stream)] == ["yes", "yes"]
+
+
+def test_the_pool_does_not_warn_of_the_same_again_and_again(
+    json_output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("psycopg.pool")
+
+    def warn_of_both() -> list[str]:
+        logger.warning("error connecting: %s", "refused")
+        logger.warning("error connecting: %s", "refused once more")
+        logger.warning("discarding a connection")
+        return [line["event"] for line in json_lines(json_output)]
+
+    first = ["error connecting: refused", "discarding a connection"]
+    assert warn_of_both() == first
+    assert warn_of_both() == first
+    monkeypatch.setattr(logs, "AGAIN_AFTER_SEC", 0.0)
+    assert len(warn_of_both()) == 2 + 3
 
 
 def test_a_terminal_gets_the_console_format_and_a_file_gets_json() -> None:
