@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.system]
 DATABASE: Final = "cost"
 SUBMIT: Final = "job_statements.SUBMIT"
 FINALIZE: Final = "job_statements.FINALIZE[succeeded]"
-LOOK: Final = "job_statements.GET"
+LOOK: Final = "job_statements.GET_MANY"
 A_PHOTO: Final = [
     "ingest_gate._ENTER_BY_RATE",  # the rate, the traffic, and the announcement of the photo's file
     SUBMIT,
@@ -45,7 +45,7 @@ A_PHOTO: Final = [
     "usage._TAKE",  # the call is counted against the provider's quota
     "media._INTEND",  # the files of the picture and its preview, announced together
     FINALIZE,
-    LOOK,  # the held request reads what its answer needs
+    "job_statements.GET",  # the held request reads what its answer needs
 ]
 """The statements of a photo, each one way to PostgreSQL and back, in their order."""
 
@@ -163,14 +163,12 @@ def is_poll(last: Statement, look: Statement) -> bool:
 def without_polls(found: Sequence[Statement], *, first: int) -> Iterator[str]:
     """Name what was asked from number `first` on, but for what was only asked because of the time.
 
-    A poll comes no sooner than its period after the last look; and the waiter's comes before the job's end.
+    A poll comes no sooner than its period after the last look, and the waiter's first after the job was made.
     """
     last: dict[str, Statement] = {}
     for number, each in enumerate(found):
-        kind = (
-            CLAIM if each.name == CLAIM_OF_NOTHING else LOOK if each.name in (SUBMIT, FINALIZE) else each.name
-        )
-        was_poll = kind in last and last[kind].name != FINALIZE and is_poll(last[kind], each)
+        kind = {CLAIM_OF_NOTHING: CLAIM, SUBMIT: LOOK}.get(each.name, each.name)
+        was_poll = kind in last and is_poll(last[kind], each)
         last[kind] = each
         if number >= first and not was_poll and each.name not in BACKGROUND:
             yield each.name
