@@ -62,6 +62,8 @@ BACKGROUND: Final = {
     "media._DOOMED",  # deletes the photos of all jobs that have ended since the last sweep
     "media._CONFIRM",
     "statistics._ROLL_UP",
+    "statistics._PRESENT",  # for the metrics
+    "usage._USED",
     "SELECT 1",  # whether the connection for signals is still there
     "claim_lock._PREPARE_CLAIM",  # once for each connection
 }
@@ -74,6 +76,9 @@ ECHOES: Final = 1
 """The worker hears of a new job twice, from its own process and from PostgreSQL; so it may look once more."""
 
 WARMING_UP, PHOTOS = 3, 5
+FILES: Final = 3
+"""The photo, the picture and its preview."""
+
 
 COPIED_OF_A_PHOTO: Final = 2 + 4 / 3
 """Into the store; without its metadata into a file; to the provider, as base64."""
@@ -133,13 +138,16 @@ class Running:
         [(count,)] = self.postgres.ask("SELECT count(*) FROM media_object", database=DATABASE)
         return int(count)
 
-    async def statements(self, *, more_than: int = 0) -> Sequence[Statement]:
-        """Wait until the worker has had nothing to do for its whole period; return what was asked by then."""
+    async def statements(self) -> Sequence[Statement]:
+        """Return all that was asked when the worker has polled after all photos were done."""
+        photos = self.files() // FILES
 
         async def look() -> Sequence[Statement]:
             found = await asyncio.to_thread(lambda: statements(self.postgres))
-            claims = [each for each in found[more_than:] if each.name in (CLAIM, CLAIM_OF_NOTHING)]
-            return found if any(is_poll(*pair) for pair in pairwise(claims)) else []
+            ends = [number for number, each in enumerate(found) if each.name == FINALIZE]
+            claims = [each for each in found[ends[-1] :] if each.name in (CLAIM, CLAIM_OF_NOTHING)]
+            has_polled = any(is_poll(*pair) for pair in pairwise(claims))
+            return found if has_polled and len(ends) == photos else []
 
         return await eventually(look)
 
@@ -179,7 +187,7 @@ async def test_the_statements_of_a_photo_are_these_and_no_others(running: Runnin
 
     await running.send(PHOTOS)
 
-    asked = list(without_polls(await running.statements(more_than=before), first=before))
+    asked = list(without_polls(await running.statements(), first=before))
     assert [name for name in asked if name != CLAIM_OF_NOTHING] == A_PHOTO * PHOTOS
     # A poll may have taken a job whose signal was on its way.
     assert asked.count(CLAIM_OF_NOTHING) <= ECHOES * PHOTOS + 1
@@ -196,4 +204,4 @@ async def test_a_photo_is_three_files_and_its_bytes_are_copied_no_more_often_tha
     written = (process.io_counters().write_chars - before.write_chars) / PHOTOS
     told = COPIED_OF_A_PHOTO * len(_PHOTO) + COPIED_OF_A_PICTURE * len(_PICTURE)
     assert told <= written <= told + SMALL_BYTES
-    assert running.files() - files == 3 * PHOTOS
+    assert running.files() - files == FILES * PHOTOS
