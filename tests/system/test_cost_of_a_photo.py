@@ -49,7 +49,9 @@ A_PHOTO: Final = [
 ]
 """The statements of a photo, each one way to PostgreSQL and back, in their order."""
 
+OUR_QUESTION: Final = "SELECT count(*) FROM media_object"
 BACKGROUND: Final = {
+    OUR_QUESTION,
     "job_statements.RENEW",  # of a job that takes longer than a third of its lease
     "job_statements.EXPIRE_OVERDUE",
     "ingest_gate._TELL_OF_WORKERS",
@@ -135,7 +137,7 @@ class Running:
 
     def files(self) -> int:
         """Return how many files were ever announced."""
-        [(count,)] = self.postgres.ask("SELECT count(*) FROM media_object", database=DATABASE)
+        [(count,)] = self.postgres.ask(OUR_QUESTION, database=DATABASE)
         return int(count)
 
     async def statements(self) -> Sequence[Statement]:
