@@ -19,7 +19,7 @@ from benchmarks.report import RESULTS, Report
 NAMES = ("overhead", "lateness", "memory")
 LONG_NAMES = ("outage", "statistics", "logins", "downloads", "sweeping", "claims", "overload")
 """Only measured when they are named."""
-COMPARISONS = ("queue", "gateway", "upload", "held", "growth", "preview", "large")
+COMPARISONS = ("queue", "gateway", "upload", "held", "growth", "preview", "large", "capacity")
 """Each is a command of its own, with options; it writes its figures into files."""
 INSTALL = "install-peers"
 ROUNDS = 5

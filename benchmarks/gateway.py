@@ -158,7 +158,7 @@ class _Measurement:
             pin = peers.pinned_version("litellm", "litellm")
             what = f"proxy {pin}, one worker, no database; malloc: {malloc}"
             known.append(Gateway(name=name, what=what, port=port, request=edit, pid=pid))
-        server = stack.enter_context(running(self._data_dir, PORT, workers=WORKERS, variables=_variables()))
+        server = stack.enter_context(running(self._data_dir, PORT, workers=WORKERS, variables=variables()))
         what = f"`photochanger serve --workers {WORKERS}`, provider gemini; malloc: its own settings"
         ours = Gateway(name=OURS, what=what, port=PORT, request=ingest_request(photo), pid=server.pid)
         return [*known, ours]
@@ -223,8 +223,8 @@ class _Measurement:
                 finally:
                     _end(process)
             began = time.monotonic()
-            variables = {**_variables(), "DATABASE_URL": url_of(self._dsn)}
-            with running(self._data_dir, COLD_PORT, variables=variables):
+            environment = {**variables(), "DATABASE_URL": url_of(self._dsn)}
+            with running(self._data_dir, COLD_PORT, variables=environment):
                 self._rounds.add(OURS, start=time.monotonic() - began)
 
     def _memory(self, gateways: Sequence[Gateway]) -> None:
@@ -238,7 +238,7 @@ class _Measurement:
             self._send(gateway, connections=AT_ONCE, total=2 * AT_ONCE)
             figures["peak"] = _memory_of(gateway, peak_mib)
             _memory_of(gateway, _forget)
-            with _slow(HELD_SEC):
+            with slow(HELD_SEC):
                 sent = self._send(gateway, connections=HELD, total=HELD)
             figures["held"] = _memory_of(gateway, peak_mib)
             figures["held_late"] = percentile(sent.milliseconds(), 0.5) - HELD_SEC * 1000
@@ -386,7 +386,8 @@ def image_service(folder: Path, picture: bytes, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def _slow(seconds: float) -> Iterator[None]:
+def slow(seconds: float) -> Iterator[None]:
+    """Have the image service take so long for each answer during the context."""
     urlopen(f"http://127.0.0.1:{UPSTREAM_PORT}/delay/{seconds}").close()
     try:
         yield
@@ -394,7 +395,8 @@ def _slow(seconds: float) -> Iterator[None]:
         urlopen(f"http://127.0.0.1:{UPSTREAM_PORT}/delay/0").close()
 
 
-def _variables() -> Mapping[str, str]:
+def variables() -> Mapping[str, str]:
+    """Return the environment in which the image service is Gemini."""
     return {"GEMINI_API_KEY": "none", "GEMINI_BASE_URL": f"http://127.0.0.1:{UPSTREAM_PORT}"}
 
 

@@ -28,6 +28,8 @@ _SETTINGS: Final = {
     "shared_buffers": "32MB",
 }
 
+_LOG: Final = "startup.log"
+
 Mode = Literal["smart", "fast", "immediate"]
 
 
@@ -67,7 +69,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        self._run("pg_ctl", "start", "--wait", "--silent", "--log=startup.log", f"--options=-p {self.port}")
+        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={_LOG}", f"--options=-p {self.port}")
 
     def stop(self, mode: Mode = "fast") -> None:
         """Stop it, and return when it has ended; one that has ended already stays so."""
@@ -106,6 +108,10 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         self._programs.run(program, *arguments, cluster=self._folder)
+
+    def log(self) -> str:
+        """Return all that it has written since it was made."""
+        return (self._folder / _LOG).read_text()
 
     def ask(self, statement: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as an administrator, and return its rows."""
