@@ -68,7 +68,7 @@ class Chain:
         """Connect; everything is closed with the stack."""
         pool = await self._stack.enter_async_context(create_pool(self._dsn))
         hub = SignalHub()
-        self._signals = PostgresSignals(self._dsn, hub)
+        self._signals = PostgresSignals(self._dsn, hub, pool)
         await self._signals.start()
         self._stack.push_async_callback(self._signals.stop)
         self._jobs, self._media = PostgresJobRepository(pool, hub), PostgresMediaRegistry(pool)

@@ -92,9 +92,9 @@ class _Caller:
 
 async def _claim(dsn: str, port: int) -> None:
     hub, clock = SignalHub(), SystemClock()
-    signals = PostgresSignals(dsn, hub)
-    await signals.start()
     async with create_pool(dsn, max_size=6, timeout_sec=60) as pool:
+        signals = PostgresSignals(dsn, hub, pool)
+        await signals.start()
         jobs = _Claims(pool, hub)
         jobs.claim_of = {}
         worker = _worker(

@@ -8,7 +8,8 @@ import time
 import psycopg
 import pytest
 
-from photochanger.adapters.postgres import PostgresSignals
+from photochanger.adapters.postgres import PostgresSignals, create_pool
+from photochanger.adapters.postgres.pool import borrowed
 from photochanger.application.ports import Topic
 from photochanger.application.signal_hub import SignalHub
 
@@ -73,6 +74,21 @@ async def test_without_a_server_signals_stay_inside_the_process() -> None:
         assert await subscription.wait(0)
     await signals.stop()
     await signals.stop()
+
+
+async def test_what_the_process_has_announced_itself_wakes_nobody_twice(worker_database: str) -> None:
+    statement = "SELECT pg_notify('photochanger', %s)"
+    async with create_pool(worker_database) as pool:
+        signals = PostgresSignals(worker_database, SignalHub(), pool)
+        await signals.start()
+        with signals.watch(Topic.JOB_PENDING) as own, signals.watch(Topic.JOB_FINALIZED) as foreign:
+            async with borrowed(pool) as connection:
+                await connection.execute(statement, ["job_pending:"])
+            with psycopg.connect(worker_database, autocommit=True) as other:
+                other.execute(statement, ["job_finalized:a"])
+            assert await foreign.wait(5)  # it was sent later, so the other would have come by now
+            assert not await own.wait(0)
+        await signals.stop()
 
 
 async def test_foreign_notifications_are_passed_over(worker_database: str) -> None:

@@ -74,9 +74,6 @@ BACKGROUND: Final = {
 POLLS_SEC: Final = {CLAIM_OF_NOTHING: worker.POLL_SEC, LOOK: await_outcome.POLL_SEC}
 """What is asked again when nothing was heard for so long."""
 
-ECHOES: Final = 1
-"""The worker hears of a new job twice, from its own process and from PostgreSQL; so it may look once more."""
-
 WARMING_UP, PHOTOS = 3, 5
 FILES: Final = 3
 """The photo, the picture and its preview."""
@@ -192,7 +189,7 @@ async def test_the_statements_of_a_photo_are_these_and_no_others(running: Runnin
     asked = list(without_polls(await running.statements(), first=before))
     assert [name for name in asked if name != CLAIM_OF_NOTHING] == A_PHOTO * PHOTOS
     # A poll may have taken a job whose signal was on its way.
-    assert asked.count(CLAIM_OF_NOTHING) <= ECHOES * PHOTOS + 1
+    assert asked.count(CLAIM_OF_NOTHING) <= 1
 
 
 async def test_a_photo_is_three_files_and_its_bytes_are_copied_no_more_often_than_is_told(

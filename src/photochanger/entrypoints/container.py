@@ -174,7 +174,7 @@ class Container(containers.DeclarativeContainer):
 
     pool = providers.Singleton(create_pool, database_url)
     hub = providers.Singleton(SignalHub)
-    signals = providers.Singleton(PostgresSignals, database_url, hub)
+    signals = providers.Singleton(PostgresSignals, database_url, hub, pool)
 
     jobs: providers.Provider[JobRepository] = _port(
         JobRepository,

@@ -6,7 +6,8 @@ import select
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -72,7 +73,20 @@ class Connection(AsyncConnection[DictRow]):
             line.shutdown(socket.SHUT_RDWR)
 
 
-Pool: TypeAlias = AsyncConnectionPool[Connection]
+class Pool(AsyncConnectionPool[Connection]):
+    """A process's connections; it knows its own statements again when all are told of them."""
+
+    def __init__(self, dsn: str, **options: Any) -> None:
+        self._made: WeakSet[Connection] = WeakSet()
+        super().__init__(dsn, connection_class=Connection, configure=self._remember, **options)
+
+    async def _remember(self, connection: Connection) -> None:
+        self._made.add(connection)
+
+    def is_served_by(self, pid: int) -> bool:
+        """Say whether the server's process of that number serves one of the connections."""
+        return any(each.pgconn.backend_pid == pid for each in self._made if not each.closed)
+
 
 _SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "timezone": "UTC",
@@ -124,9 +138,8 @@ def create_pool(
     within `timeout_sec` is told `DatabaseUnavailable`.
     """
     options = connection_options(dsn, application_name=application_name)
-    return AsyncConnectionPool(
+    return Pool(
         dsn,
-        connection_class=Connection,
         kwargs={**options, "row_factory": dict_row},
         min_size=min_size,
         max_size=max_size,

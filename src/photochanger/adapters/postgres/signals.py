@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Literal
 
-from photochanger.adapters.postgres.pool import connection_options
+from photochanger.adapters.postgres.pool import Pool, connection_options
 from photochanger.application.ports.signals import Signals, Subscription, Topic
 from photochanger.application.signal_hub import SignalHub
 
@@ -37,13 +37,22 @@ class PostgresSignals(Signals):
     """Signals from every process on the same database, through one listening connection.
 
     While the connection is down, signals of other processes are missed; once it is back, everyone is woken
-    to look for themselves. Signals of this process never depend on it.
+    to look for themselves. Signals of this process never depend on it: what the statements of its `pool`
+    announce, its hub has been told of directly, and nobody is to be woken twice.
     """
 
-    def __init__(self, dsn: str, hub: SignalHub, *, application_name: str = "photochanger-signals") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        hub: SignalHub,
+        pool: Pool | None = None,
+        *,
+        application_name: str = "photochanger-signals",
+    ) -> None:
         self._dsn = dsn
         self._options = connection_options(dsn, application_name=application_name)
         self._hub = hub
+        self._pool = pool
         self._listening = asyncio.Event()
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -101,7 +110,8 @@ class PostgresSignals(Signals):
             self._hub.announce_everything()
             while True:
                 async for notification in connection.notifies(timeout=_SILENCE_SEC):
-                    self._pass_on(notification.payload)
+                    if self._pool is None or not self._pool.is_served_by(notification.pid):
+                        self._pass_on(notification.payload)
                 await connection.execute("SELECT 1")
 
     def _pass_on(self, payload: str) -> None:
