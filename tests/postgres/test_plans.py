@@ -123,7 +123,7 @@ _STATEMENTS: Sequence[tuple[bytes, Mapping[str, object], str]] = [
     (job_statements.GET_BY_KEY, {"slot_id": "slot-001", "idempotency_key": "k"}, "job_idempotency_key"),
     (
         job_statements.RENEW,
-        {"job_id": "a" * 32, "fence": 1, "lease": _LEASE, "attempts": 1},
+        {"job_ids": ["a" * 32], "fences": [1], "leases": [_LEASE], "attempts": [1]},
         "job_job_id_key",
     ),
     (job_statements.EXPIRE, {"job_ids": ["a" * 32]}, "job_job_id_key"),

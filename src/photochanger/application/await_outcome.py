@@ -1,10 +1,12 @@
 """Waiting for a job to be final, until the deadline and not a moment longer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from photochanger.application.gathering import Gathered
 from photochanger.application.identifiers import new_job_id
 from photochanger.application.ports.clock import Clock
 from photochanger.application.ports.jobs import JobReading, JobRepository
@@ -29,6 +31,9 @@ SETTLING_SEC = 0.15
 """How long after the deadline a waiter lets the database settle who won, before it answers without it."""
 
 
+_Read: TypeAlias = Callable[[JobId], Awaitable[JobReading | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """A job that is about to be made, and whose end is listened for already."""
@@ -49,8 +54,8 @@ class AwaitOutcome:
         self._signals = signals
         self._clock = clock
         self._jobs = jobs
-        self._expire = _Gathered(jobs.expire)
-        self._poll = _Gathered(jobs.get_many)
+        self._expire = Gathered(_by_id(jobs.expire))
+        self._poll = Gathered(_by_id(jobs.get_many))
 
     @contextmanager
     def expecting(self) -> Iterator[Expected]:
@@ -76,7 +81,7 @@ class AwaitOutcome:
             else self._signals.subscribe(Topic.JOB_FINALIZED, job_id)
         )
         with listening as finalized:
-            read = None if is_new else self._read
+            read: _Read | None = None if is_new else self._jobs.get
             while (left := deadline - self._clock.monotonic()) > 0:
                 reading = await _unless_away(read(job_id), left + SETTLING_SEC / 4) if read else None
                 if reading is not None and reading.job.is_finalized:
@@ -85,7 +90,7 @@ class AwaitOutcome:
                 # have taken its time.
                 poll = self._left(deadline) > 1.5 * POLL_SEC
                 heard = await finalized.wait(POLL_SEC if poll else self._left(deadline))
-                read = self._read if heard else self._poll if poll else None
+                read = self._jobs.get if heard else self._poll if poll else None
         return await self._settle(job_id, until=deadline + SETTLING_SEC)
 
     async def _not_early(self, reading: JobReading, deadline: float, *, is_own: bool) -> JobReading:
@@ -102,17 +107,13 @@ class AwaitOutcome:
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock.monotonic())
 
-    async def _read(self, job_id: JobId) -> JobReading:
-        reading = await self._jobs.get(job_id)
-        if reading is None:
-            raise JobNotFound
-        return reading
-
     async def _settle(self, job_id: JobId, *, until: float) -> JobReading:
         try:
             async with asyncio.timeout(max(SETTLING_SEC / 2, self._left(until))):
                 while True:
                     reading = await self._expire(job_id)
+                    if reading is None:
+                        raise JobNotFound
                     if reading.job.is_finalized:
                         return reading
                     if reading.seconds_to_deadline > SETTLING_SEC:
@@ -122,13 +123,25 @@ class AwaitOutcome:
             raise DeadlineExceeded from unavailable
 
 
-async def _unless_away(reading: Awaitable[JobReading], patience_sec: float) -> JobReading | None:
-    """Return what is read; None where the database cannot say now, for it may before the deadline."""
+def _by_id(
+    read: Callable[[Collection[JobId]], Awaitable[Iterable[JobReading]]],
+) -> Callable[[Collection[JobId]], Awaitable[Mapping[JobId, JobReading]]]:
+    async def ask(job_ids: Collection[JobId]) -> Mapping[JobId, JobReading]:
+        return {reading.job.job_id: reading for reading in await read(job_ids)}
+
+    return ask
+
+
+async def _unless_away(reading: Awaitable[JobReading | None], patience_sec: float) -> JobReading | None:
+    """Return the job; None where the database cannot say now, for it may before the deadline."""
     try:
         async with asyncio.timeout(patience_sec):
-            return await reading
+            found = await reading
     except (DatabaseUnavailable, TimeoutError):
         return None
+    if found is None:
+        raise JobNotFound
+    return found
 
 
 def error_of(job: Job) -> PhotoChangerError | None:
@@ -143,43 +156,3 @@ def error_of(job: Job) -> PhotoChangerError | None:
             return JobFinalized("The job was cancelled")
         case _:
             return error_with_code(job.failure_reason or "internal_error")()
-
-
-class _Gathered:
-    """One call for many: while a call is under way, further ids wait and go together in the next.
-
-    A thousand requests with one deadline would otherwise be a thousand statements in the same instant, and
-    five hundred a second while they wait.
-    """
-
-    def __init__(self, call: Callable[[Collection[JobId]], Awaitable[Iterable[JobReading]]]) -> None:
-        self._call = call
-        self._waiting: dict[JobId, list[asyncio.Future[JobReading]]] = {}
-        self._running: asyncio.Task[None] | None = None
-
-    async def __call__(self, job_id: JobId) -> JobReading:
-        future: asyncio.Future[JobReading] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, []).append(future)
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
-        return await future
-
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, {}
-            call = asyncio.ensure_future(self._call(batch.keys()))
-            await asyncio.wait([call])
-            error = call.exception()
-            readings = {} if error else {reading.job.job_id: reading for reading in call.result()}
-            for job_id, futures in batch.items():
-                for future in futures:
-                    _resolve(future, readings.get(job_id), error or JobNotFound())
-
-
-def _resolve(future: asyncio.Future[JobReading], reading: JobReading | None, error: BaseException) -> None:
-    if future.done():
-        return
-    if reading is None:
-        future.set_exception(error)
-    else:
-        future.set_result(reading)

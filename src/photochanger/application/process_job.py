@@ -118,7 +118,7 @@ class ProcessJob:
         """
         with self._signals.subscribe(Topic.JOB_FINALIZED, job.job_id) as finalized:
             while True:
-                await finalized.wait(RENEW_EVERY_SEC)
+                await finalized.wait(_to_next_renewal(self._clock.monotonic()))
                 # While the database does not answer, nobody else can take the job either.
                 with suppress(DatabaseUnavailable):
                     if not await self._jobs.renew(
@@ -227,6 +227,15 @@ class ProcessJob:
                 if self._clock.monotonic() >= deadline:
                     return True
                 await asyncio.sleep(RETRY_PAUSE_SEC)
+
+
+def _to_next_renewal(now: float) -> float:
+    """Return when to renew, in seconds: all jobs of a process at the same moments, by one statement.
+
+    The first time comes half an interval after the claim at the earliest, and one and a half at the latest.
+    """
+    left = RENEW_EVERY_SEC - now % RENEW_EVERY_SEC
+    return left if left >= RENEW_EVERY_SEC / 2 else left + RENEW_EVERY_SEC
 
 
 def _wants_stand_in(job: Job) -> bool:

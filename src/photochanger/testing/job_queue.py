@@ -139,6 +139,32 @@ class JobQueueContract(RecordsContract):
             await records.jobs.renew(claimed.job.job_id, fence=1, lease=10 * SECOND, attempts=attempts)
             assert (await present(records, claimed)).job.attempts == recorded
 
+    async def test_many_leases_are_renewed_at_once_each_for_its_holder(self, records: Records) -> None:
+        held = [await a_processing_job(records, lease=10 * SECOND) for _ in range(8)]
+        taken_over = await a_processing_job(records, lease=SECOND, time_left=HOUR)
+        await records.time_passes(SECOND)
+        await records.jobs.claim(limit=1, lease=MINUTE)
+
+        renewals = [
+            (reading.job.job_id, 1, (20 + number) * SECOND, number) for number, reading in enumerate(held)
+        ]
+        lost, won = (taken_over.job.job_id, 1, MINUTE, 7), (taken_over.job.job_id, 2, MINUTE, 3)
+        asked = [lost, *renewals, won, (JobId(new_id()), 1, MINUTE, 0), renewals[0]]
+        answers = await asyncio.gather(
+            *(
+                records.jobs.renew(job_id, fence=fence, lease=lease, attempts=attempts)
+                for job_id, fence, lease, attempts in asked
+            )
+        )
+
+        assert answers == [False, *[True] * 8, True, False, True]
+        assert (await present(records, taken_over)).job.attempts == 3
+        for (_, _, lease, attempts), reading in zip(renewals, held, strict=True):
+            now = await present(records, reading)
+            assert now.job.lease_expires_at is not None
+            assert now.now - SECOND < now.job.lease_expires_at - lease <= now.now
+            assert now.job.attempts == attempts
+
     async def test_a_lease_cannot_be_renewed_once_it_is_lost(self, records: Records) -> None:
         claimed = await a_processing_job(records, lease=10 * SECOND, time_left=HOUR)
         job_id = claimed.job.job_id

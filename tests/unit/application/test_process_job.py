@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any, BinaryIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from photochanger.application import process_job as module
 from photochanger.application.ports import TransformRequest
@@ -263,6 +265,14 @@ async def test_the_lease_is_renewed_while_the_work_goes_on(
     assert (await house.state_of(submitted)).job.attempts == 1, "a job that times out tells of its calls too"
     working.cancel()
     await asyncio.wait([working])
+
+
+@given(now=st.floats(min_value=0, max_value=1e7))
+def test_all_jobs_of_a_process_are_renewed_at_the_same_moments(now: float) -> None:
+    every = module.RENEW_EVERY_SEC
+    wait = module._to_next_renewal(now)
+    assert every / 2 <= wait <= every * 3 / 2
+    assert (now + wait) / every == pytest.approx(round((now + wait) / every), abs=1e-6)
 
 
 async def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(

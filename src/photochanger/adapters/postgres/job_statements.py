@@ -109,14 +109,27 @@ GET_TWIN: Final = (
 
 STEP_ASIDE: Final = b"UPDATE job SET answers_again = false, idempotency_key = NULL WHERE job_id = %(job_id)s"
 
+_ASKED: Final = SQL("""
+    unnest(%(job_ids)s::text[], %(fences)s::integer[], %(leases)s::interval[], %(attempts)s::integer[])
+    AS asked (job_id, fence, lease, attempts)""")
+
 RENEW: Final = (
-    SQL("WITH {}, {} SELECT seq FROM changed")
+    SQL("WITH {}, {} SELECT job_id, fence FROM changed")
     .format(
-        locked(JobEvent.RENEWED, which=_THE_JOB),
-        change(JobEvent.RENEWED, returning=SQL("job.seq")),
+        locked(JobEvent.RENEWED, which=SQL("job_id = ANY(%(job_ids)s) ORDER BY seq FOR UPDATE")),
+        change(
+            JobEvent.RENEWED,
+            is_his=SQL("(job_id, fence) IN (SELECT asked.job_id, asked.fence FROM {})").format(_ASKED),
+            effects=SQL("""(lease_expires_at, attempts) = (
+                SELECT allowed.now + max(asked.lease), greatest(job.attempts, max(asked.attempts)) FROM {}
+                WHERE asked.job_id = job.job_id AND asked.fence = job.fence
+            )""").format(_ASKED),
+            returning=SQL("job.job_id, job.fence"),
+        ),
     )
     .as_bytes()
 )
+"""Of one job two may be sure that it is theirs, and ask together; the fence says who is right."""
 
 RELEASE: Final = (
     SQL("WITH {}, {} SELECT seq, {}, {} FROM changed")

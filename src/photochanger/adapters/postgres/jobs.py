@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg.rows import DictRow
 
@@ -17,6 +17,7 @@ from photochanger.adapters.postgres.rows import (
     stored_images,
     to_json,
 )
+from photochanger.application.gathering import Gathered
 from photochanger.application.ports.jobs import (
     Claimed,
     EndedResults,
@@ -51,6 +52,13 @@ RESULTS_AT_ONCE: Final = 5_000
 """How many results one statement ends; with all in one, a very full slot would exceed its time-out."""
 
 
+class _Renewal(NamedTuple):
+    job_id: JobId
+    fence: int
+    lease: timedelta
+    attempts: int
+
+
 class PostgresJobRepository(JobRepository):
     """Jobs as rows; the queue is the unfinished ones in the order of their number.
 
@@ -61,6 +69,7 @@ class PostgresJobRepository(JobRepository):
         self._pool = pool
         self._hub = hub
         self._claims = ClaimLock(pool)
+        self._renewed = Gathered(self._renew)
 
     async def submit(self, submission: JobSubmission) -> Submitted:
         """Make the job and mark its payload as stored."""
@@ -150,9 +159,19 @@ class PostgresJobRepository(JobRepository):
         return Place.AWAITED if row["waits_for_place"] else Place.TAKEN
 
     async def renew(self, job_id: JobId, *, fence: int, lease: timedelta, attempts: int = 0) -> bool:
-        """Extend the lease, if it is still the caller's."""
-        parameters = {"job_id": job_id, "fence": fence, "lease": lease, "attempts": attempts}
-        return await fetch_one(self._pool, statements.RENEW, parameters, repeatable=True) is not None
+        """Extend the lease, if it is still the caller's; who asks at one time is answered together."""
+        return bool(await self._renewed(_Renewal(job_id, fence, lease, attempts)))
+
+    async def _renew(self, renewals: Collection[_Renewal]) -> Mapping[_Renewal, bool]:
+        parameters = {
+            "job_ids": [each.job_id for each in renewals],
+            "fences": [each.fence for each in renewals],
+            "leases": [each.lease for each in renewals],
+            "attempts": [each.attempts for each in renewals],
+        }
+        rows = await fetch_all(self._pool, statements.RENEW, parameters, repeatable=True)
+        held = {(row["job_id"], row["fence"]) for row in rows}
+        return {each: (each.job_id, each.fence) in held for each in renewals}
 
     async def release(self, job_id: JobId, *, fence: int) -> bool:
         """Hand the job back, if it is still the caller's."""

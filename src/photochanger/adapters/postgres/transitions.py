@@ -31,7 +31,7 @@ from photochanger.domain.job import (
 GUARDS: Final[Mapping[Guard, SQL]] = {
     Guard.BEFORE_DEADLINE: SQL("{now} < deadline"),
     Guard.DEADLINE_REACHED: SQL("{now} >= deadline"),
-    Guard.LEASE_HELD: SQL("fence = %(fence)s AND {now} < lease_expires_at"),
+    Guard.LEASE_HELD: SQL("{is_his} AND {now} < lease_expires_at"),
     Guard.LEASE_LAPSED: SQL("{now} >= lease_expires_at"),
     Guard.CLAIMS_LEFT: SQL("fence < {max_claims}"),
 }
@@ -50,7 +50,10 @@ UNFINISHED: Final = SQL("state IN ({})").format(
 )
 """The condition of the index by deadline; a statement that repeats it is served by it."""
 
-LOCKED_COLUMNS: Final = SQL("seq, state, fence, deadline, lease_expires_at, started_at, created_at")
+LOCKED_COLUMNS: Final = SQL("seq, job_id, state, fence, deadline, lease_expires_at, started_at, created_at")
+
+_HIS: Final = SQL("fence = %(fence)s")
+"""Whoever changes one job says what fence he holds it with."""
 
 _ALWAYS: Final = SQL("true")
 _AT: Final = SQL("greatest(allowed.now, allowed.started_at, allowed.created_at)")
@@ -70,16 +73,13 @@ _EFFECTS: Final[Mapping[JobEvent, SQL]] = {
         "fence = job.fence + 1, lease_expires_at = allowed.now + %(lease)s,"
         " started_at = coalesce(job.started_at, {at}), {at_own_provider}"
     ),
-    JobEvent.RENEWED: SQL(
-        "lease_expires_at = allowed.now + %(lease)s, attempts = greatest(job.attempts, %(attempts)s)"
-    ),
     JobEvent.RELEASED: SQL("lease_expires_at = NULL, {at_own_provider}"),
     JobEvent.SUCCEEDED: SQL("attempts = %(attempts)s, result = %(result)s::jsonb"),
     JobEvent.PROVIDER_FAILED: _FAILED,
     JobEvent.INTERNALLY_FAILED: _FAILED,
     **dict.fromkeys(FAILURE_REASON_OF, SQL("failure_reason = {reason}, answers_again = false")),
 }
-"""What an event writes beside the state, as `Job.apply` does."""
+"""What an event writes beside the state, as `Job.apply` does; renewals say it in their statements."""
 
 
 def rows_of(event: JobEvent) -> tuple[Transition, ...]:
@@ -87,9 +87,10 @@ def rows_of(event: JobEvent) -> tuple[Transition, ...]:
     return tuple(row for row in TRANSITIONS if row.event is event)
 
 
-def condition(row: Transition, *, now: Composable = _JUDGED_AT) -> Composed:
+def condition(row: Transition, *, now: Composable = _JUDGED_AT, is_his: Composable = _HIS) -> Composed:
     """Return the condition under which one row of the table applies at `now`."""
-    guards = [GUARDS[guard].format(now=now, max_claims=Literal(MAX_CLAIMS)) for guard in sorted(row.guards)]
+    terms = {"now": now, "is_his": is_his, "max_claims": Literal(MAX_CLAIMS)}
+    guards = [GUARDS[guard].format(**terms) for guard in sorted(row.guards)]
     source = SQL("state = {}").format(Literal(row.source.value))
     return SQL("({})").format(SQL(" AND ").join([source, *guards]))
 
@@ -123,12 +124,13 @@ def change(
     returning: Composable,
     only_if: Composable = _ALWAYS,
     effects: Composable | None = None,
+    is_his: Composable = _HIS,
 ) -> Composed:
     """Return the common table expressions that let `event` happen to the jobs in `locked`.
 
     `changed` holds the columns `returning` and `now`, the moment of each change. `only_if` is a further
     condition that needs no lock. With `effects` those are written, and the event's own are not: something
-    else is done that is allowed whenever the event is.
+    else is done that is allowed whenever the event is. `is_his` says whether it is the holder who asks.
     """
     return SQL("""
         judged AS MATERIALIZED (
@@ -140,7 +142,7 @@ def change(
             FROM allowed WHERE job.seq = allowed.seq AND {only_if}
             RETURNING {returning}, allowed.now
         )""").format(
-        allowed=SQL(" OR ").join(condition(row) for row in rows_of(event)),
+        allowed=SQL(" OR ").join(condition(row, is_his=is_his) for row in rows_of(event)),
         target=_target(event),
         effects=effects or _effects(event),
         only_if=only_if,
