@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from photochanger.adapters.argon2_hasher import AT_ONCE, NICENESS, Argon2PasswordHasher
+from photochanger.adapters.argon2_hasher import AT_ONCE, Argon2PasswordHasher
+from photochanger.adapters.background_threads import NICENESS
 from photochanger.application.ports import PasswordHasher
 from photochanger.testing.auth import PasswordHasherContract
 

@@ -1,21 +1,14 @@
 """Password hashing with argon2id."""
 
 import asyncio
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Final
 
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from photochanger.adapters.background_threads import background_threads
 from photochanger.application.ports.auth import PasswordHasher
 
 AT_ONCE = 2
-
-NICENESS: Final = 10
-"""How far the hashing steps back behind whoever else wants the processor: photos first."""
 
 # OWASP Password Storage Cheat Sheet: argon2id with 19 MiB of memory, two iterations and one lane.
 _MEMORY_KIB = 19 * 1024
@@ -28,7 +21,7 @@ class Argon2PasswordHasher(PasswordHasher):
 
     def __init__(self) -> None:
         self._argon2 = Argon2(time_cost=_ITERATIONS, memory_cost=_MEMORY_KIB, parallelism=_LANES)
-        self._threads = ThreadPoolExecutor(AT_ONCE, "argon2", initializer=_step_back)
+        self._threads = background_threads(AT_ONCE, "argon2")
 
     async def hash(self, password: str) -> str:
         loop = asyncio.get_running_loop()
@@ -47,11 +40,3 @@ class Argon2PasswordHasher(PasswordHasher):
 
 def _encoded(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")
-
-
-def _step_back() -> None:
-    if sys.platform != "linux":
-        return  # elsewhere threads have no niceness of their own, as they have here: sched(7)
-    with suppress(OSError):  # where that is forbidden, hashing is as urgent as everything else
-        present = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(present, NICENESS))

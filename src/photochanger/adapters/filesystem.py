@@ -8,7 +8,8 @@ Where the root's disk is gone there may be an empty folder in its place. What is
 and nothing is stored there: the store is unavailable until the disk is back.
 
 Chunks are written and read on the event loop: a page-cache copy of 256 KiB takes less time than a change of
-threads. What waits for the disk (fsync, link, listing) runs in threads.
+threads. What waits for the disk (fsync, link, listing) runs in threads of low priority: what the kernel does
+for a large file takes a core from the event loop otherwise, and makes answers late.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
+from photochanger.adapters.background_threads import background_threads
 from photochanger.application.ports.media import MediaStore, MediaWriter
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import StoredFile
@@ -60,8 +62,8 @@ class FilesystemMediaStore(MediaStore):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._checked: tuple[int, int] | None = None
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-store")
-        self._deleters = ThreadPoolExecutor(max_workers=_DELETERS, thread_name_prefix="media-deletion")
+        self._threads = background_threads(8, "media-store")
+        self._deleters = background_threads(_DELETERS, "media-deletion")
 
     def check(self) -> None:
         """Make the folders that are missing, and try what every write needs.

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from photochanger.adapters.background_threads import NICENESS
 from photochanger.adapters.filesystem import FilesystemMediaStore
 from photochanger.domain.errors import StorageUnavailable
 from photochanger.domain.media import MediaKind
@@ -325,6 +326,24 @@ async def test_a_deletion_that_cannot_be_made_durable_is_none(
         assert set(await store.delete([*TOGETHER, a_key(1)])) == {a_key(1)}
     assert open_descriptors() == before
     assert set(await store.delete(TOGETHER)) == set(TOGETHER)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness")
+async def test_what_waits_for_the_disk_steps_back_behind_the_event_loop(
+    store: FilesystemMediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, real, before = set[int](), os.fsync, os.getpriority(os.PRIO_PROCESS, 0)
+
+    def fsync(descriptor: int) -> None:
+        seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await put(store, a_key(1))
+    await store.delete([a_key(1)])
+
+    assert seen == {max(before, NICENESS)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 async def test_the_event_loop_does_not_wait_for_a_deletion(
