@@ -1,10 +1,11 @@
 """Requests held until their deadline: how late the 504 comes, and how much memory each takes (goal G6).
 
 A thousand requests wait for a job that nobody does, while photos of 10 MB come over four connections to
-another slot; and four thousand wait alone. They arrive over twenty seconds, so that their deadlines do not
-fall into one instant. Beside ours is a bare endpoint on the same server, which takes the same form and
-sleeps: what it is late by is the machine's and the server's share, in the same run. The time runs from
-before the first byte of a request is sent, so the way there and back is in it.
+another slot; and four thousand wait alone. They arrive one after the other, 50 and 80 a second, so that their
+deadlines do not fall into one instant, and the photos can be taken in. Beside ours is a bare endpoint on the
+same server, which takes the same form and sleeps: what it is late by is the machine's and the server's share,
+in the same run. The time runs from before the first byte of a request is sent, so the way there and back is
+in it.
 
 The server is on core 0; requests, uploads and PostgreSQL are on core 1.
 """
@@ -46,7 +47,6 @@ from photochanger.testing.photos import camera_jpeg
 ROUNDS = 2
 BARE_PORT, PORT = 8351, 8352
 BARE: Final = "bare endpoint"
-ARRIVING_SEC, DEADLINE_SEC = 20.0, 25
 UPLOADS: Final = 4
 _FILES: Final = 20_000
 
@@ -57,6 +57,8 @@ class Case:
 
     held: int
     uploads: bool
+    arriving_sec: float = 50.0
+    deadline_sec: int = 60
 
     @property
     def key(self) -> str:
@@ -69,7 +71,10 @@ class Case:
         return f"{self.held} held" + (", uploads running" if self.uploads else "")
 
 
-CASES: Final = (Case(held=1000, uploads=True), Case(held=4000, uploads=False))
+CASES: Final = (
+    Case(held=1000, uploads=True, arriving_sec=20.0, deadline_sec=25),
+    Case(held=4000, uploads=False),
+)
 _FIGURES: Final[Mapping[str, str]] = {
     "p50": "late, p50 ms",
     "p99": "late, p99 ms",
@@ -89,26 +94,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Report:
     """Measure, and return the report."""
     cases: Sequence[Case] = CASES
-    deadline_sec, arriving_sec = DEADLINE_SEC, ARRIVING_SEC
     if options.held:
         cases = [Case(held=held, uploads=False) for held in options.held]
     elif options.quick:
-        cases, deadline_sec, arriving_sec = [Case(held=50, uploads=True)], 10, 2.0
+        cases = [Case(held=50, uploads=True, arriving_sec=2.0, deadline_sec=10)]
     resource.setrlimit(resource.RLIMIT_NOFILE, _limit_of_files())
     keep_to_load_core()
     rounds, others = Rounds(), Counter[str]()
-    with installation() as data_dir, EmbeddedPostgres(data_dir), _servers(data_dir, deadline_sec) as servers:
+    with installation() as data_dir, EmbeddedPostgres(data_dir):
         for number in range(options.rounds):
             for case in cases:
-                for server in servers[:: 1 if number % 2 == 0 else -1]:
-                    say(f"round {number + 1} of {options.rounds}: {server.name}, {case.label}")
-                    figures = asyncio.run(_one(server, case, data_dir, deadline_sec, arriving_sec, others))
-                    rounds.add(server.name, **{f"{case.key}_{key}": value for key, value in figures.items()})
+                with _servers(data_dir, case.deadline_sec) as servers:
+                    for server in servers[:: 1 if number % 2 == 0 else -1]:
+                        say(f"round {number + 1} of {options.rounds}: {server.name}, {case.label}")
+                        figures = asyncio.run(_one(server, case, data_dir, others))
+                        rounds.add(
+                            server.name, **{f"{case.key}_{key}": value for key, value in figures.items()}
+                        )
     return Report(
         name="held",
         title="Requests held until their deadline",
-        how=f"Deadline {deadline_sec} s, arrivals over {arriving_sec:g} s, photos of 89 kB; "
-        f"{options.rounds} interleaved rounds. Server on core 0; requests, uploads and PostgreSQL on core 1.",
+        how="; ".join(
+            f"{case.label}: deadline {case.deadline_sec} s, arrivals over {case.arriving_sec:g} s"
+            for case in cases
+        )
+        + f". Photos of 89 kB; {options.rounds} interleaved rounds. "
+        "Server on core 0; requests, uploads and PostgreSQL on core 1.",
         contestants=[
             Contestant(name=BARE, what="our server and parser; sleeps until the deadline"),
             Contestant(
@@ -177,14 +188,13 @@ def _repeated(request: bytes) -> bytes:
     return request.replace(b"\r\nHost:", b"\r\nIdempotency-Key: the-same-photo\r\nHost:", 1)
 
 
-async def _one(
-    server: Server, case: Case, folder: Path, deadline_sec: int, arriving_sec: float, others: Counter[str]
-) -> Mapping[str, float]:
+async def _one(server: Server, case: Case, folder: Path, others: Counter[str]) -> Mapping[str, float]:
     await load(server.port, server.upload, connections=4, requests=16)
     idle = resident_mib(server.pid)
-    uploading = _uploads(server, folder, deadline_sec + arriving_sec) if case.uploads else None
-    holding = asyncio.create_task(_hold(server, case.held, deadline_sec, arriving_sec))
-    await asyncio.sleep(arriving_sec + (deadline_sec - arriving_sec) / 2)  # all have come, none has ended
+    uploading = _uploads(server, folder, case.deadline_sec + case.arriving_sec) if case.uploads else None
+    holding = asyncio.create_task(_hold(server, case))
+    # All have come, and none has ended.
+    await asyncio.sleep((case.arriving_sec + case.deadline_sec) / 2)
     each = (resident_mib(server.pid) - idle) * 1024 / case.held
     answers = await holding
     late = [lateness for _, lateness in answers]
@@ -211,18 +221,18 @@ def _uploads(server: Server, folder: Path, seconds: float) -> subprocess.Popen[b
     return subprocess.Popen([*pinned(LOAD_CORE), *command], stdout=subprocess.PIPE)
 
 
-async def _hold(server: Server, held: int, deadline_sec: int, arriving_sec: float) -> list[tuple[int, float]]:
+async def _hold(server: Server, case: Case) -> list[tuple[int, float]]:
     async def one(number: int) -> tuple[int, float]:
-        await asyncio.sleep(arriving_sec * number / held)
+        await asyncio.sleep(case.arriving_sec * number / case.held)
         connection = Connection(server.port)
         try:
             answer = await connection.ask(server.held)
         except (OSError, EOFError):
             return 0, 0.0
         await connection.close()
-        return answer.status, (answer.seconds - deadline_sec) * 1000
+        return answer.status, (answer.seconds - case.deadline_sec) * 1000
 
-    return await asyncio.gather(*(one(number) for number in range(held)))
+    return await asyncio.gather(*(one(number) for number in range(case.held)))
 
 
 def _limit_of_files() -> tuple[int, int]:
