@@ -89,9 +89,8 @@ async def photo_to(server: ServeProcess, slot_id: str) -> Seen:
 
 async def _seen(server: ServeProcess, request: bytes) -> Seen:
     async with Connection.to(port_of(server)) as connection:
-        began = (
-            time.monotonic()
-        )  # not before: when a hundred connect at once, we ourselves take most of the time
+        # Not before: when a hundred connect at once, we ourselves take most of the time.
+        began = time.monotonic()
         await connection.send(request)
         answer = await connection.answer(within_sec=70)
     return Seen(began, time.monotonic() - began, answer.status, _code(answer), "retry-after" in answer)
