@@ -25,6 +25,10 @@ STEPS: Final = {
 """What each step's statement holds, and no other's."""
 
 
+LONG_MS: Final = 2_200
+"""So long that the lease is renewed: half of that interval to one and a half after the claim."""
+
+
 @pytest.mark.parametrize("cut", Cut)
 async def test_every_step_survives_the_loss_of_its_connection(
     postgres: PostgresServer, tmp_path: Path, cut: Cut
@@ -35,7 +39,7 @@ async def test_every_step_survives_the_loss_of_its_connection(
         url = f"postgresql://photos@127.0.0.1:{proxy.port}/{database}"
         installation = Installation(tmp_path / "data", url)
         try:
-            await installation.set_up({"effect": "none", "delay_ms": 1600}, slot_id=QUICK)
+            await installation.set_up({"effect": "none", "delay_ms": LONG_MS}, slot_id=QUICK)
             for step, text in STEPS.items():
                 await _cut_at(step, text, cut, proxy, installation)
         finally:
