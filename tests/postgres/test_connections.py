@@ -258,13 +258,14 @@ async def test_text_that_cannot_be_stored_is_refused(
         await _submit(jobs, media, idempotency_key=text)
 
 
+@pytest.mark.parametrize("others", [0, 10], ids=["alone", "beside others"])
 async def test_claims_go_on_when_the_job_table_was_locked(
-    jobs: PostgresJobRepository, media: PostgresMediaRegistry, worker_database: str
+    jobs: PostgresJobRepository, media: PostgresMediaRegistry, worker_database: str, others: int
 ) -> None:
-    """The claim's own prepared statement is lost where psycopg rolls back on a connection with others."""
+    """The claim's own prepared statement is lost where psycopg rolls back beside others, and else stays."""
     async with create_pool(worker_database, min_size=1, max_size=1, timeout_sec=30) as only_one:
         claiming = PostgresJobRepository(only_one, SignalHub())
-        for _ in range(10):  # until psycopg prepares it
+        for _ in range(others):  # until psycopg prepares it
             await fetch_one(only_one, b"SELECT 1 AS one", {})
         assert not await claiming.claim(limit=1, lease=MINUTE)
         with psycopg.connect(worker_database) as other:

@@ -7,7 +7,7 @@ from typing import Final
 from weakref import WeakSet
 
 import psycopg
-from psycopg import AsyncClientCursor, AsyncConnection
+from psycopg import AsyncClientCursor, AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
 
 from photochanger.adapters.postgres.claim_statements import CLAIM, MOVE
@@ -65,7 +65,8 @@ class ClaimLock:
         with translate_errors():
             async with borrowed(self._pool) as connection:
                 if connection not in _PREPARED:
-                    await connection.execute(_PREPARE_CLAIM, prepare=False)
+                    with suppress(errors.DuplicatePreparedStatement):
+                        await connection.execute(_PREPARE_CLAIM, prepare=False)
                     _PREPARED.add(connection)
                 rows = await _alone(connection, _CLAIM, parameters)
                 if rows[0]["job_id"] is not None:
@@ -89,7 +90,8 @@ async def _alone(
         try:
             await cursor.execute(statements, parameters)
         except BaseException:
-            _PREPARED.discard(connection)  # psycopg forgets every prepared statement as it rolls back
+            # As it rolls back, psycopg has the server forget all that is prepared, if any of it is its own.
+            _PREPARED.discard(connection)
             with suppress(psycopg.Error):  # where the connection is gone, so is the transaction
                 await connection.rollback()
             raise
