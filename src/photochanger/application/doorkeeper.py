@@ -162,11 +162,13 @@ class Doorkeeper:
                 await self._turn.acquire()
         try:
             self._share_failure(since=came_at)
+            # Whose patience ends at the gate has waited in line for others: that is no word of the database.
             async with within(came_at + patience_sec - self._clock.monotonic()):
-                yield
-        except DatabaseUnavailable:
-            self._failed_at = self._clock.monotonic()
-            raise
+                try:
+                    yield
+                except DatabaseUnavailable:
+                    self._failed_at = self._clock.monotonic()
+                    raise
         finally:
             self._turn.release()
 

@@ -365,6 +365,23 @@ def test_who_has_waited_for_the_settings_waits_no_longer_at_the_gate_for_that() 
     assert run(scenario()) == pytest.approx(1)
 
 
+def test_whose_patience_ends_at_the_gate_takes_nobody_with_him() -> None:
+    async def scenario() -> None:
+        door = Door()
+        await door.set_up()
+        door.gate.takes_sec = 0.1
+        many = asyncio.gather(*(door.try_in() for _ in range(60)), return_exceptions=True)
+        await asyncio.sleep(PATIENCE_SEC - 1)
+
+        later = await asyncio.gather(*(door.try_in() for _ in range(8)), return_exceptions=True)
+
+        gave_up = sum(isinstance(outcome, DatabaseUnavailable) for outcome in await many)
+        assert gave_up > 0
+        assert later == [None] * 8
+
+    run(scenario())
+
+
 def test_who_gave_up_at_the_gate_leaves_it_to_others() -> None:
     async def scenario() -> None:
         door = Door()
